@@ -1,0 +1,273 @@
+"""SystemSpec: what is watched, what can be set, what is wanted. One TOML file, validated here and nowhere else."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from enum import StrEnum
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from telemetry.metrics import Catalogue, MetricSpec, Scale
+
+RESOURCES = ("cpu_cores", "memory_gib", "storage_megabytes_per_second", "network_megabytes_per_second")
+"""The priced resources, in the order of every resource array, each in the unit it is priced in."""
+
+Workload = Literal["serving", "training", "ingest"]
+WORKLOADS: tuple[Workload, ...] = ("serving", "training", "ingest")
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class SpecError(ValueError):
+    """A spec that cannot be used; the message is one line: where, what was given, what is allowed."""
+
+
+class Role(StrEnum):
+    """What a knob does: hand out resources, or tune how a component uses them."""
+
+    ALLOCATION = "allocation"
+    TUNING = "tuning"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Metric(_Strict):
+    """An observed metric, as written in the spec; see `telemetry.metrics.MetricSpec`."""
+
+    name: str
+    low: Finite
+    high: Finite
+    help: str
+    scale: Scale = Scale.LINEAR
+    knee: Positive = 1.0
+
+
+class Knob(_Strict):
+    """Something that can be set while the system runs."""
+
+    name: str
+    workload: Workload
+    role: Role
+    low: Finite
+    high: Finite
+    default: Finite
+    """The static default: what a sensible person gets without tuning."""
+    unit: str
+    scale: Scale = Scale.LINEAR
+    """`log`: the policy's [-1, 1] moves over the logarithm of the range (low > 0)."""
+    integer: bool = False
+    max_step: Annotated[float, Field(gt=0, le=2)] = 2.0
+    """Largest move per control period, as a distance in the scaled range [-1, 1]; 2 is the whole range."""
+    actuator: Literal["cpu", "component"] = "component"
+    """`cpu`: cores through the host (cgroup quota and weight, or nice); `component`: PATCH /knobs."""
+    help: str = ""
+
+    @model_validator(mode="after")
+    def _check(self) -> Knob:
+        if not self.low < self.high:
+            raise ValueError(f"knob {self.name}: low {self.low} must be below high {self.high}")
+        if not self.low <= self.default <= self.high:
+            raise ValueError(f"knob {self.name}: default {self.default} is outside [{self.low}, {self.high}]")
+        if self.scale is Scale.LOG and self.low <= 0:
+            raise ValueError(f"knob {self.name}: a log scale needs low > 0, given {self.low}")
+        return self
+
+
+class Slo(_Strict):
+    """A bound on an observed metric that must hold in a control period."""
+
+    name: str
+    metric: str
+    at_most: Finite | None = None
+    at_least: Finite | None = None
+    weight: Positive = 1.0
+    """How much one period of breach counts in the penalty, relative to the other SLOs."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Slo:
+        if (self.at_most is None) == (self.at_least is None):
+            raise ValueError(f"slo {self.name}: give exactly one of at_most, at_least")
+        return self
+
+
+class WorkloadObjective(_Strict):
+    """How one workload's useful work is measured.
+
+    Useful work in a period is `done / wanted / reference`, where `done / wanted` is clipped at `catch_up`.
+    """
+
+    value: NonNegative
+    """Weight of this workload's useful work."""
+    done: str
+    """Metric: useful work done, per second."""
+    wanted: str
+    """Metric: the useful work that was asked for, per second."""
+    cpu_used: str
+    """Metric: CPU in use, cores."""
+    memory_used: str
+    """Metric: resident memory, bytes."""
+    cpu_knob: str
+    """Knob: CPU reserved, cores."""
+    reference: Positive = 1.0
+    """`done / wanted` under the static default, so that the default's value is 1 (measured by `trimtab calibrate`)."""
+    catch_up: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+    """Largest `done / wanted` that counts; above 1, working off a backlog is useful too."""
+
+
+class Prices(_Strict):
+    """Price of a unit reserved for an hour, relative to one core (the ratio of public cloud prices)."""
+
+    cpu_cores: NonNegative = 1.0
+    memory_gib: NonNegative = 0.13
+    storage_megabytes_per_second: NonNegative = 0.002
+    network_megabytes_per_second: NonNegative = 0.01
+
+
+class SystemSpec(_Strict):
+    """A learning system as a control problem. Written as TOML; `SystemSpec.load` reads and validates it."""
+
+    name: str
+    control_period_seconds: Positive = 1.0
+    """Time between decisions. Default 1 s: every actuator acts within 50 ms, and a second holds enough requests."""
+    window_periods: Annotated[int, Field(ge=2, le=60)] = 5
+    """How many recent periods an observation sees. Default 5: shorter trends are noise at one-second periods."""
+    cores: Positive
+    """CPU that may be handed out to the workloads together, cores."""
+    latency_slo_seconds: Positive
+    """Deadline of a request; must be one of the serving histogram's bounds."""
+    storage_written: str = "storage_written_bytes_per_second"
+    network_moved: str = "network_moved_bytes_per_second"
+    dead_band: Annotated[float, Field(ge=0, lt=1)] = 0.06
+    """Smallest move worth making, as a distance in the scaled range [-1, 1]. Default 0.06: 3 % of the range."""
+    violation_penalty: NonNegative = 2.0
+    """What one period with every SLO broken costs in the reward, in units of the default's efficiency (1)."""
+    change_penalty: NonNegative = 0.02
+    """What moving every knob over its whole range costs in the reward."""
+    metrics: list[Metric]
+    knobs: list[Knob]
+    slos: list[Slo]
+    workloads: dict[Workload, WorkloadObjective]
+    prices: Prices = Prices()
+
+    @model_validator(mode="after")
+    def _check_references(self) -> SystemSpec:
+        known = [metric.name for metric in self.metrics]
+        knobs = [knob.name for knob in self.knobs]
+        for names, what in ((known, "metric"), (knobs, "knob")):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{what} named twice: {', '.join(twice)}")
+        for slo in self.slos:
+            _require(slo.metric, known, f"slo {slo.name} uses metric")
+        for workload, objective in self.workloads.items():
+            for name in (objective.done, objective.wanted, objective.cpu_used, objective.memory_used):
+                _require(name, known, f"workload {workload} uses metric")
+            _require(objective.cpu_knob, knobs, f"workload {workload} uses knob")
+        for name in (self.storage_written, self.network_moved):
+            _require(name, known, "the spec uses metric")
+        return self
+
+    @classmethod
+    def load(cls, source: str | Path) -> SystemSpec:
+        """Read a spec from a TOML file, or a shipped one by its name (`reference`).
+
+        Raises:
+            SpecError: unreadable file, broken TOML, unknown key (names the known ones), value out of range.
+        """
+        path = Path(source)
+        shipped = resources.files("envs") / "specs" / f"{source}.toml"
+        if not path.is_file() and path.suffix == "" and shipped.is_file():
+            text = shipped.read_text()
+        else:
+            try:
+                text = path.read_text()
+            except (OSError, UnicodeDecodeError) as error:
+                raise SpecError(f"cannot read spec {str(source)!r}: {error}") from None
+        try:
+            return cls.model_validate(tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            raise SpecError(f"spec {str(source)!r} is not valid TOML: {error}") from None
+        except ValidationError as error:
+            raise SpecError(f"spec {str(source)!r}: {_one_line(error)}") from None
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The observed metrics, in the order of every values array."""
+        return Catalogue(MetricSpec(m.name, m.low, m.high, m.help, scale=m.scale, knee=m.knee) for m in self.metrics)
+
+    @property
+    def knob_names(self) -> tuple[str, ...]:
+        """Knob names, in the order of every setting array."""
+        return tuple(knob.name for knob in self.knobs)
+
+    def knob_index(self, name: str) -> int:
+        """Position of a knob in a setting.
+
+        Raises:
+            SpecError: unknown name, with the closest known one.
+        """
+        _require(name, list(self.knob_names), "knob", SpecError)
+        return self.knob_names.index(name)
+
+    @property
+    def default_setting(self) -> np.ndarray:
+        """The static default, (n_knobs,) float64 in natural units."""
+        return np.array([knob.default for knob in self.knobs])
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits over everything that changes what an observation or action means.
+
+        Objective weights, prices and names for people are left out: they change what is wanted, not what is seen.
+        """
+        meaning = {
+            "period": self.control_period_seconds,
+            "window": self.window_periods,
+            "metrics": [[m.name, m.low, m.high, m.scale, m.knee] for m in self.metrics],
+            "dead_band": self.dead_band,
+            "knobs": [[k.name, k.role, k.low, k.high, k.scale, k.integer] for k in self.knobs],
+            "slos": [[s.metric, s.at_most, s.at_least] for s in self.slos],
+        }
+        return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _require(name: str, known: list[str], what: str, error: type[ValueError] = ValueError) -> None:
+    if name in known:
+        return
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    raise error(f"{what} {name!r}, which is unknown; {hint}")
+
+
+def _one_line(error: ValidationError) -> str:
+    """The first problem of a ValidationError in one line; unknown keys name the known ones."""
+    problems = error.errors()
+    first = problems[0]
+    where = ".".join(str(part) for part in first["loc"]) or "spec"
+    if first["type"] == "extra_forbidden":
+        key = str(first["loc"][-1])
+        known = _known_keys(first["loc"][:-1])
+        close = difflib.get_close_matches(key, known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        message = f"unknown key {where!r}; {hint}known keys: {', '.join(known)}"
+    else:
+        given = "" if first["type"] in ("missing", "value_error") else f" (given {first['input']!r})"
+        message = f"{where}: {first['msg'].removeprefix('Value error, ')}{given}"
+    return message + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    tables: dict[str, type[BaseModel]] = {
+        "metrics": Metric, "knobs": Knob, "slos": Slo, "workloads": WorkloadObjective, "prices": Prices,
+    }  # fmt: skip
+    return list((tables[str(location[0])] if location else SystemSpec).model_fields)
