@@ -1,7 +1,7 @@
 """Fixed, elementwise maps between natural units and [-1, 1].
 
-No running statistics: the bounds stand in the spec. Every function works on the last axis and is elementwise, so a batch
-of N systems gives bit for bit what N single systems give.
+No running statistics: the bounds stand in the spec. Every function works on the last axis and is elementwise, so a
+batch of N systems gives bit for bit what N single systems give.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class Task:
     | `setting/<knob>` | n_knobs | the setting in force, scaled (both roles' knobs) |
     | `headroom/<slo>` | n_slos | relative distance to the SLO, positive while it holds |
 
-    Action, (..., n_action) float32 in [-1, 1]: the wanted value of each of the role's knobs over its linear or log range.
+    Action, (..., n_action) float32 in [-1, 1]: the wanted value of each of the role's knobs over its range.
     """
 
     def __init__(self, spec: SystemSpec, role: Role | str) -> None:

@@ -1,0 +1,78 @@
+"""The rule of the Kubernetes Horizontal Pod Autoscaler, on CPU grants instead of replicas."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from envs.spec import Role
+from envs.task import Task
+
+Number = float | np.ndarray
+
+
+@dataclass(frozen=True)
+class ThresholdParameters:
+    """The rule's few parameters. Each may be an array over the leading shape: then every system has its own.
+
+    Defaults are HPA's own where it has one (tolerance) and its usual deployment (70 % target, shorter window).
+    """
+
+    serving: Number = 0.7
+    """Wanted CPU utilisation of serving: used over granted."""
+    training: Number = 0.7
+    """Wanted CPU utilisation of training."""
+    ingest: Number = 0.7
+    """Wanted CPU utilisation of ingest."""
+    window_periods: Number = 20
+    """Periods whose largest recommendation a grant goes down to (HPA: 300 s, at replicas that start in minutes)."""
+    tolerance: Number = 0.1
+    """Relative distance from the target within which nothing moves (HPA's default)."""
+
+
+class ThresholdPolicy:
+    """HPA's rule for each workload's cores; allocation role only.
+
+        ratio = (used / granted) / target
+        recommended = granted                  if |1 - ratio| <= tolerance
+                    = granted * ratio          otherwise
+        asked for   = max(recommendations of the last `window_periods`): up at once, down only after the window
+
+    Source: kubernetes `pkg/controller/podautoscaler/replica_calculator.go` and `horizontal.go` (stabilisation). Cores
+    are divisible, so nothing is rounded up to whole replicas. A missing reading recommends what is granted.
+    """
+
+    def __init__(self, task: Task, parameters: ThresholdParameters | None = None, name: str = "threshold") -> None:
+        if task.role is not Role.ALLOCATION:
+            raise ValueError(f"the threshold rule sets CPU grants: it needs the allocation role, given {task.role}")
+        self.name, self.task = name, task
+        self.parameters = parameters or ThresholdParameters()
+        longest = int(np.max(self.parameters.window_periods))
+        self._recent: dict[str, deque[np.ndarray]] = {w: deque(maxlen=max(1, longest)) for w in task.spec.workloads}
+
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        """(..., n_observation) -> (..., n_action)."""
+        setting = self.task.setting(observation)  # (..., n_knobs)
+        for workload, objective in self.task.spec.workloads.items():
+            knob = self.task.spec.knob_index(objective.cpu_knob)
+            used = self.task.reading(observation, objective.cpu_used)
+            setting[..., knob] = self._cores(workload, used, setting[..., knob])
+        return self.task.encode(setting)
+
+    def reset(self) -> None:
+        """Forget the recommendations of earlier periods."""
+        for recent in self._recent.values():
+            recent.clear()
+
+    def _cores(self, workload: str, used: np.ndarray, granted: np.ndarray) -> np.ndarray:
+        """Cores to ask for, (...), given cores used and granted, (...)."""
+        ratio = used / granted / getattr(self.parameters, workload)
+        keep = ~(np.abs(1.0 - ratio) > self.parameters.tolerance)  # also where the ratio is NaN
+        recent = self._recent[workload]
+        recent.append(np.where(keep, granted, granted * ratio))
+        asked = recent[-1]
+        for age, past in enumerate(reversed(recent)):
+            asked = np.where(age < np.asarray(self.parameters.window_periods), np.maximum(asked, past), asked)
+        return asked

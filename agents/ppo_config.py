@@ -1,0 +1,63 @@
+"""PPO's hyperparameters: the source of defaults, TOML keys and the configuration in the artifact. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class PpoConfig(BaseModel):
+    """PPO's hyperparameters. Unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    n_envs: Count = 512
+    """Systems simulated side by side. Default 512: beyond it a step costs no less per system."""
+    n_steps: Count = 16
+    """Periods of each system in one rollout; short, since gamma looks only some 20 periods ahead."""
+    batch_size: Count = 4096
+    """Samples of one gradient step. Default 4096: nine times cheaper per sample than 64, measured."""
+    n_epochs: Count = 4
+    """Passes over each rollout."""
+    total_steps: Count = 4_000_000
+    """System periods to train on, over all systems."""
+    learning_rate: Positive = 1e-3
+    """At the start; falls linearly to 0, since a constant rate of 1e-3 wanders at the end."""
+    gamma: Share = 0.95
+    """Discount per period. Default 0.95: the plant settles within seconds, a period is one."""
+    gae_lambda: Share = 0.9
+    """Mixture of short and long advantage estimates."""
+    clip_range: Positive = 0.2
+    """Largest change of an action's probability ratio that is followed."""
+    entropy_weight: NonNegative = 0.0
+    """Weight of the entropy bonus. Default 0: the initial spread explores enough."""
+    initial_log_std: Annotated[float, Field(allow_inf_nan=False)] = -0.7
+    """Logarithm of the exploration's standard deviation at the start. Default -0.7: a quarter of the action range."""
+    max_grad_norm: Positive = 0.5
+    """Gradients longer than this are shortened to it."""
+    target_kl: Positive | None = 0.03
+    """Stops a rollout's passes once the policy has moved so far; None never stops."""
+    reward_scale: Positive = 0.2
+    """Factor on the reward that PPO sees (logs and scores show the true one), so that returns are of order 1."""
+    hidden: tuple[Count, Count] = (64, 64)
+    """Widths of the tanh layers, of policy and of value network."""
+    evaluations: Count = 20
+    """Times that the policy is scored on the validation batch; the best one is kept."""
+    threads: Count = 1
+    """Of torch. Default 1: for so small a network a second one gains little; train two roles side by side instead."""
+
+    @model_validator(mode="after")
+    def _check(self) -> PpoConfig:
+        samples = self.n_envs * self.n_steps
+        if samples % self.batch_size:
+            raise ValueError(
+                f"a rollout of {self.n_envs} x {self.n_steps} = {samples} samples must be a multiple of "
+                f"batch_size {self.batch_size}"
+            )
+        return self

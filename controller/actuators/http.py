@@ -1,0 +1,176 @@
+"""Knobs inside a component, by `PATCH /knobs`."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import json
+import math
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from controller.actuators.actuator import ActuatorError, Capability
+from controller.components import Component
+
+MAX_BYTES = 1 << 16
+"""Bytes of an answer; a component has a handful of knobs."""
+
+
+class HttpKnobs:
+    """The knobs of one component.
+
+    Args:
+        workload: whose knobs.
+        knobs: their names.
+        component: where to ask.
+        deadline: seconds for a whole request. Default 0.5: half of the shortest sensible control period.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        workload: str,
+        knobs: tuple[str, ...],
+        component: Component,
+        *,
+        deadline: float = 0.5,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.workload, self.knobs = workload, knobs
+        self._component, self._deadline, self._clock = component, deadline, clock
+        self._found: dict[str, float] | None = None
+        self._in_force: dict[str, float] = {}
+
+    def probe(self) -> Capability:
+        """Asks for the knobs and looks whether all of ours are among them."""
+        try:
+            self.read()
+        except ActuatorError as error:
+            return Capability(False, True, str(error))
+        return Capability(True, True, "PATCH /knobs of the component")
+
+    def read(self) -> dict[str, float]:
+        """The values in force, as the component tells them."""
+        answer = self._ask("GET", None).get("knobs")
+        knobs = answer if isinstance(answer, dict) else {}
+        entries = {name: entry.get("value") if isinstance(entry, dict) else None for name, entry in knobs.items()}
+        self._in_force = self._numbers(entries, self.knobs)
+        if self._found is None:
+            self._found = dict(self._in_force)
+        return dict(self._in_force)
+
+    def apply(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Send those that differ in one request, which the component applies as a whole or not at all."""
+        if not self._in_force:
+            self.read()
+        changed = {name: value for name, value in values.items() if value != self._in_force[name]}
+        if changed:
+            # JSON tells 2 from 2.0, and a component may want whole numbers written as such.
+            body = {name: int(value) if float(value).is_integer() else value for name, value in changed.items()}
+            try:
+                applied = self._ask("PATCH", body).get("applied")
+                self._in_force |= self._numbers(applied if isinstance(applied, dict) else {}, tuple(changed))
+            except ActuatorError:
+                self._in_force_after_failure()
+                raise
+        return dict(self._in_force)
+
+    def attach(self, component: Component) -> None:
+        """Ask another process from now on; what was found at first is still what `undo` restores."""
+        self._component, self._in_force = component, {}
+
+    def undo(self) -> None:
+        """Send the values found at first."""
+        if self._found is not None:
+            with contextlib.suppress(ActuatorError):  # the component is gone, and its setting with it
+                self.apply(self._found)
+
+    def _in_force_after_failure(self) -> None:
+        """A request that got no answer may have been carried out: only the component can tell."""
+        former = self._in_force
+        try:
+            self.read()
+        except ActuatorError:
+            self._in_force = former
+
+    def _numbers(self, values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, float]:
+        numbers = {}
+        for name in names:
+            value = values.get(name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise ActuatorError(f"{self._component.url}/knobs: no number for {name} in the answer")
+            numbers[name] = float(value)
+        return numbers
+
+    def _ask(self, method: str, body: Mapping[str, float] | None) -> dict[str, Any]:
+        url = f"{self._component.url}/knobs"
+        try:
+            status, raw = request(method, url, body, deadline=self._deadline, clock=self._clock)
+            answer = json.loads(raw)
+        except TimeoutError:
+            raise ActuatorError(f"{url}: no complete answer within {self._deadline} s") from None
+        except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
+            raise ActuatorError(f"{url}: {str(error).partition(chr(10))[0] or type(error).__name__}") from None
+        if not isinstance(answer, dict):
+            raise ActuatorError(f"{url}: the answer is no JSON object")
+        if status != 200:
+            raise ActuatorError(f"{url}: refused with {status}: {str(answer.get('error', ''))[:200]}")
+        return answer
+
+
+def request(
+    method: str,
+    url: str,
+    body: Mapping[str, float] | None,
+    *,
+    deadline: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[int, bytes]:
+    """One HTTP request with a deadline for the whole of it, unlike a socket's timeout, which starts anew at each byte.
+
+    Returns:
+        Status and body.
+
+    Raises:
+        TimeoutError: no complete answer in time.
+        OSError: no connection.
+        http.client.HTTPException: the answer is not HTTP.
+        ValueError: the answer is too long.
+    """
+    parts = urlsplit(url)
+    payload = b"" if body is None else json.dumps(body).encode()
+    head = (
+        f"{method} {parts.path} HTTP/1.0\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(payload)}\r\nConnection: close\r\n\r\n"
+    )
+    end, received = clock() + deadline, bytearray()
+    with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=deadline) as connection:
+        connection.sendall(head.encode() + payload)
+        while True:
+            left = end - clock()
+            if left <= 0:
+                raise TimeoutError
+            connection.settimeout(left)
+            chunk = connection.recv(1 << 14)
+            if not chunk:
+                break
+            received += chunk
+            if len(received) > MAX_BYTES:
+                raise ValueError(f"more than {MAX_BYTES} bytes")
+    response = http.client.HTTPResponse(cast(socket.socket, _Received(bytes(received))))
+    response.begin()
+    return response.status, response.read()
+
+
+class _Received:
+    """An answer that is there already, as the socket that `HTTPResponse` wants to read it from."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+
+    def makefile(self, mode: str) -> io.BytesIO:
+        return io.BytesIO(self._raw)

@@ -1,0 +1,224 @@
+"""The journal: what was decided, why, and what came of it. Append-only lines of JSON, each with its checksum."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+logger = logging.getLogger(__name__)
+
+_HEAD = '{"crc":"'
+_BODY_AT = len(_HEAD) + 8 + 2  # after the 8 digits and `",`
+
+
+class JournalError(RuntimeError):
+    """A record that could not be written; one line. Nothing may be changed that is not in the journal."""
+
+
+class Journal:
+    """Appends records to a file.
+
+    Args:
+        path: of the file; made with its directory if missing. A torn last line is closed first.
+        sync: whether records of changes reach the disk before the change is made. Default True: a crash must not leave
+            a setting in force that the journal does not know. Costs a few milliseconds per change, none per hold.
+        max_bytes: size at which the file becomes `<name>.1` and a new one begins. Default 64 MiB: about a day.
+
+    Raises:
+        JournalError: the file cannot be opened.
+    """
+
+    def __init__(self, path: str | Path, *, sync: bool = True, max_bytes: int = 64 << 20) -> None:
+        self.path, self._sync, self._max_bytes = Path(path), sync, max_bytes
+        self._descriptor: int | None = None
+        self._size = 0
+        self._open()
+
+    def append(self, record: Mapping[str, Any], *, durable: bool = False) -> None:
+        """Write one record.
+
+        Args:
+            record: strings, numbers, lists, mappings, arrays; a NaN is written as null.
+            durable: whether to wait for the disk (see `sync`).
+
+        Raises:
+            JournalError: the disk is full, the file too large or gone. The journal can be tried again.
+        """
+        line = _line(record)
+        try:
+            if self._descriptor is None or self._size + len(line) > self._max_bytes:
+                self._rotate()
+            assert self._descriptor is not None  # for the type checker: _rotate opened it or raised
+            written = os.write(self._descriptor, line)
+            self._size += written
+            if written < len(line):
+                raise OSError(f"only {written} of {len(line)} bytes were written")
+            if durable and self._sync:
+                os.fsync(self._descriptor)
+        except OSError as error:
+            self._reopen_later()
+            raise JournalError(f"cannot write {self.path}: {error.strerror or error}") from None
+
+    def close(self) -> None:
+        """Close the file; may be called twice."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    @staticmethod
+    def read(path: str | Path) -> list[dict[str, Any]]:
+        """All records of a journal, the rotated part first; damaged lines are left out with a warning."""
+        records = []
+        for part in (Path(f"{path}.1"), Path(path)):
+            try:
+                lines = part.read_bytes().split(b"\n")
+            except FileNotFoundError:
+                continue
+            for number, line in enumerate(lines, start=1):
+                if not line:
+                    continue
+                record = _parse(line)
+                if record is None:
+                    torn = " (torn by a crash)" if number == len(lines) else ""
+                    logger.warning("%s: line %d is damaged and left out%s", part, number, torn)
+                else:
+                    records.append(record)
+        return records
+
+    def _open(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            self._size = os.fstat(self._descriptor).st_size
+            if self._size and os.pread(self._descriptor, 1, self._size - 1) != b"\n":
+                self._size += os.write(self._descriptor, b"\n")  # or the next record would be lost with the torn one
+        except OSError as error:
+            self._reopen_later()
+            raise JournalError(f"cannot open {self.path}: {error.strerror or error}") from None
+
+    def _rotate(self) -> None:
+        if self._descriptor is not None:
+            self.close()
+            os.replace(self.path, f"{self.path}.1")
+        self._open()
+
+    def _reopen_later(self) -> None:
+        """What a failed write left is not known: the next append looks at the file anew."""
+        self.close()
+
+
+@dataclass(frozen=True)
+class Optimizations:
+    """What the journal says about the changes that were made.
+
+    Attributes:
+        count: changes applied.
+        kept: with the verdict keep.
+        rolled_back: found harmful and taken back.
+        inconclusive: left in force without proof.
+        superseded: ended by adding more capacity.
+        running: without a verdict yet.
+        opportunity_to_applied_p99_seconds: from the first proposal to being in force, 99th percentile; NaN without any.
+    """
+
+    count: int
+    kept: int
+    rolled_back: int
+    inconclusive: int
+    superseded: int
+    running: int
+    opportunity_to_applied_p99_seconds: float
+
+
+def optimizations(records: Iterable[Mapping[str, Any]]) -> Optimizations:
+    """Count the changes in the records of a journal."""
+    opened: dict[str, float] = {}
+    ended: dict[str, str] = {}
+    for record in records:
+        for change in record.get("opened", []):
+            opened[change["id"]] = change["applied_at"] - change["seen_at"]
+        for verdict in record.get("verdicts", []):
+            ended[verdict["id"]] = verdict["outcome"]
+    outcomes = [ended.get(id) for id in opened]
+    delays = list(opened.values())
+    return Optimizations(
+        len(opened),
+        outcomes.count("keep"),
+        outcomes.count("rolled_back"),
+        outcomes.count("inconclusive"),
+        outcomes.count("superseded"),
+        outcomes.count(None),
+        float(np.quantile(delays, 0.99)) if delays else math.nan,
+    )
+
+
+def explain(records: Iterable[Mapping[str, Any]], id: str) -> str:
+    """Why an optimization was made, and what came of it; plain text of a few lines.
+
+    Raises:
+        KeyError: no such optimization; the message names the newest ones.
+    """
+    lines, known = [], []
+    for record in records:
+        for change in record.get("opened", []):
+            known.append(change["id"])
+            if change["id"] == id:
+                lines.append(f"{id}: {change['role']} of {change['workload']}, at {record['at']}")
+                lines += [f"  {name}: {old:g} -> {new:g}" for name, (old, new) in change["knobs"].items()]
+                lines.append(
+                    f"  proposed by {change['policy']}, {change['applied_at'] - change['seen_at']:.3f} s before"
+                )
+                lines.append(f"  seen: {_figures(record['snapshot'])}")
+        for verdict in record.get("verdicts", []):
+            if verdict["id"] == id:
+                gain = "" if verdict["gain"] is None else f" (score {verdict['gain']:+.1%})"
+                lines.append(f"  verdict at {record['at']}: {verdict['outcome']}, {verdict['reason']}{gain}")
+    if not lines:
+        raise KeyError(f"no optimization {id!r} in the journal; the newest are: {', '.join(known[-5:]) or 'none'}")
+    return "\n".join(lines)
+
+
+def _figures(values: Mapping[str, float | None]) -> str:
+    return ", ".join(f"{name} {'missing' if value is None else format(value, '.4g')}" for name, value in values.items())
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    body = json.dumps(_plain(record), separators=(",", ":"), allow_nan=False)
+    return f'{_HEAD}{zlib.crc32(body.encode()):08x}",{body[1:]}\n'.encode()
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | list | tuple | set | frozenset):
+        return [_plain(item) for item in (value.tolist() if isinstance(value, np.ndarray) else value)]
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, int | np.integer):
+        return int(value)
+    return None if value is None else str(value)
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """The record of a line; None if it is damaged."""
+    try:
+        text = line.decode()
+        body = "{" + text[_BODY_AT:]
+        if not text.startswith(_HEAD) or int(text[len(_HEAD) : len(_HEAD) + 8], 16) != zlib.crc32(body.encode()):
+            return None
+        record = json.loads(body)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None

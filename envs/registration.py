@@ -1,0 +1,18 @@
+"""Makes the environment known to Gymnasium; its entry point calls this when Gymnasium is imported."""
+
+from __future__ import annotations
+
+import gymnasium
+
+ID = "trimtab/LearningSystem-v0"
+
+
+def register_environments() -> None:
+    """Register `trimtab/LearningSystem-v0`; a second call changes nothing."""
+    if ID in gymnasium.registry:
+        return
+    gymnasium.register(
+        id=ID,
+        entry_point="envs.learning_system:LearningSystemEnv",
+        vector_entry_point="envs.learning_system:LearningSystemVectorEnv",
+    )

@@ -1,0 +1,239 @@
+"""Reads all sources once per period, and works out what happened between two readings."""
+
+from __future__ import annotations
+
+import bisect
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from telemetry.collectors.source import Source, parse_key, series_key
+
+logger = logging.getLogger(__name__)
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One reading of all sources.
+
+    Attributes:
+        time: seconds on the sampler's clock, when the sweep began.
+        values: by full series name; what could not be read is absent.
+        errors: source name -> one line, for the sources that failed.
+    """
+
+    time: float
+    values: dict[str, float]
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+class Stop(Protocol):
+    """What `Sampler.run` waits on; `threading.Event` is one."""
+
+    def wait(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds; True as soon as it is time to stop."""
+        ...
+
+
+class Sampler:
+    """Sweeps over sources; a source that fails costs its own values and nothing else.
+
+    Its own cost is among the values, as of the sweep before: `trimtab_sampler_sweep_seconds`, `..._sweeps_total`,
+    `..._missed_periods_total`, `..._series`, and by source `..._source_up`, `..._source_seconds`,
+    `..._source_errors_total`.
+
+    Args:
+        sources: with different names.
+        period_seconds: from the start of a sweep to the start of the next.
+        clock: seconds, monotonic.
+
+    Raises:
+        ValueError: on a period that is not positive or names used twice.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], period_seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        names = [source.name for source in sources]
+        if len(set(names)) != len(names):
+            raise ValueError(f"sources need different names, got {', '.join(sorted(names))}")
+        if not period_seconds > 0:
+            raise ValueError(f"period_seconds is {period_seconds}, must be > 0")
+        self.sources, self.period_seconds, self._clock = tuple(sources), period_seconds, clock
+        self.last: Sweep | None = None
+        self._failing: set[str] = set()
+        self._own = {
+            "trimtab_sampler_sweeps_total": 0.0,
+            "trimtab_sampler_missed_periods_total": 0.0,
+            **{series_key("trimtab_sampler_source_errors_total", source=name): 0.0 for name in names},
+        }
+
+    def sweep(self) -> Sweep:
+        """Read every source once. Never raises for what a source does."""
+        begin = self._clock()
+        values: dict[str, float] = {}
+        errors: dict[str, str] = {}
+        for source in self.sources:
+            source_begin = self._clock()
+            try:
+                values.update(source.collect())
+            except Exception as error:  # a source may be anybody's code, and the loop must outlive it
+                errors[source.name] = str(error).partition("\n")[0] or type(error).__name__
+            self._note(source.name, errors.get(source.name), self._clock() - source_begin)
+        values.update(self._own)
+        self._own["trimtab_sampler_sweep_seconds"] = self._clock() - begin
+        self._own["trimtab_sampler_sweeps_total"] += 1
+        self._own["trimtab_sampler_series"] = float(len(values))
+        self.last = Sweep(begin, values, errors)
+        return self.last
+
+    def run(self, stop: Stop, consume: Callable[[Sweep], None] | None = None) -> None:
+        """Sweep at start + k * period until `stop`; late sweeps do not shift later ones.
+
+        Periods that passed during a slow sweep are left out and counted, not caught up with: a burst of sweeps would
+        measure nothing but itself.
+
+        Args:
+            stop: e.g. a `threading.Event`.
+            consume: called with each sweep, on this thread.
+        """
+        start, done = self._clock(), 0
+        while True:
+            sweep = self.sweep()
+            if consume is not None:
+                consume(sweep)
+            passed = int((self._clock() - start) / self.period_seconds)
+            self._own["trimtab_sampler_missed_periods_total"] += max(0, passed - done)
+            done = max(passed, done) + 1
+            if stop.wait(max(0.0, start + done * self.period_seconds - self._clock())):
+                return
+
+    def _note(self, name: str, error: str | None, seconds: float) -> None:
+        """Count a source's result; log when it begins to fail and when it is back."""
+        self._own[series_key("trimtab_sampler_source_up", source=name)] = float(error is None)
+        self._own[series_key("trimtab_sampler_source_seconds", source=name)] = seconds
+        if error is not None:
+            self._own[series_key("trimtab_sampler_source_errors_total", source=name)] += 1
+            if name not in self._failing:
+                logger.warning("source %s fails: %s", name, error)
+                self._failing.add(name)
+        elif name in self._failing:
+            logger.info("source %s is back", name)
+            self._failing.remove(name)
+
+
+def counter_delta(before: Sweep, after: Sweep, series: str, reasons: Counter[str] | None = None) -> float:
+    """How much a counter grew between two sweeps; never negative.
+
+    NaN where it is missing in one of them ("missing"), is NaN or infinite ("not finite") or fell ("reset": what it
+    counted before the restart is unknown, so the growth is too).
+
+    Args:
+        before: the earlier sweep.
+        after: the later one.
+        series: full series name.
+        reasons: if given, counts why the result is NaN.
+    """
+    old, new = before.values.get(series), after.values.get(series)
+    if old is None or new is None:
+        reason = "missing"
+    elif not (np.isfinite(old) and np.isfinite(new)):
+        reason = "not finite"
+    elif new < old:
+        reason = "reset"
+    else:
+        return new - old
+    if reasons is not None:
+        reasons[reason] += 1
+    return NAN
+
+
+def histogram_delta(
+    before: Sweep, after: Sweep, name: str, labels: Mapping[str, str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a Prometheus histogram observed between two sweeps.
+
+    Args:
+        before: the earlier sweep.
+        after: the later one.
+        name: without `_bucket`.
+        labels: those of the histogram without `le`; series with others are not counted.
+
+    Returns:
+        Upper bounds (B,) ascending, the last +inf, and observations per bucket (B,), not cumulative. All counts are
+        NaN when any bucket is missing before or was reset; both are empty when there is no such histogram.
+    """
+    wanted, prefix = dict(labels or {}), f"{name}_bucket{{"
+    found = []
+    for series in after.values:
+        if series.startswith(prefix):
+            has = parse_key(series)[1]
+            bound = has.pop("le", None)
+            if bound is not None and has == wanted:
+                found.append((float(bound), series))
+    found.sort()
+    bounds = np.array([bound for bound, _ in found])
+    cumulative = np.array([counter_delta(before, after, series) for _, series in found])  # (B,)
+    counts = np.diff(cumulative, prepend=0.0)
+    if np.isnan(counts).any() or (counts < 0).any():  # < 0: a reset that some buckets have outgrown already
+        counts = np.full(len(bounds), NAN)
+    return bounds, counts
+
+
+def histogram_quantile(bounds: np.ndarray, counts: np.ndarray, q: float) -> float:
+    """The `q` quantile, as Prometheus computes it: linear within a bucket, the first bucket from 0.
+
+    In the bucket to +inf the answer is its lower bound.
+
+    Args:
+        bounds: (B,) upper bounds, ascending, the last +inf.
+        counts: (B,) observations per bucket.
+        q: in [0, 1].
+
+    Returns:
+        NaN without observations, or where counts are NaN.
+
+    Raises:
+        ValueError: on `q` outside [0, 1].
+    """
+    if not 0 <= q <= 1:
+        raise ValueError(f"quantile {q} must be in [0, 1]")
+    cumulative = np.cumsum(counts)
+    if not len(counts) or not cumulative[-1] > 0:
+        return NAN
+    rank = q * float(
+        cumulative[-1]
+    )  # not counts.sum(): its rounding may differ, and then q = 1 lies beyond all buckets
+    # The first bucket that holds something and reaches the rank: q = 0 is the low end of the data, not of the buckets.
+    bucket = max(int(np.searchsorted(cumulative, rank, side="left")), int(np.flatnonzero(counts)[0]))
+    if not np.isfinite(bounds[bucket]):
+        return float(bounds[bucket - 1]) if bucket > 0 else NAN
+    low = float(bounds[bucket - 1]) if bucket > 0 else min(0.0, float(bounds[0]))
+    below = float(cumulative[bucket] - counts[bucket])
+    return low + (float(bounds[bucket]) - low) * (rank - below) / float(counts[bucket])
+
+
+def share_below(bounds: np.ndarray, counts: np.ndarray, bound: float) -> float:
+    """Share of observations <= `bound`, linear within a bucket; exact where `bound` is one of the buckets' bounds.
+
+    What lies in the bucket to +inf counts as above. NaN without observations, or where counts are NaN.
+    """
+    total = counts.sum() if len(counts) else 0.0
+    if not total > 0:
+        return NAN
+    bucket = bisect.bisect_left(bounds.tolist(), bound)
+    below = float(counts[:bucket].sum())
+    if bucket < len(bounds) and np.isfinite(bounds[bucket]):
+        low = float(bounds[bucket - 1]) if bucket > 0 else min(0.0, float(bounds[0]))
+        width = float(bounds[bucket]) - low
+        below += float(counts[bucket]) * (max(bound - low, 0.0) / width if width > 0 else 1.0)
+    elif bound == np.inf:
+        below = float(total)
+    return below / float(total)

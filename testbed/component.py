@@ -1,0 +1,150 @@
+"""What every component has in common: its HTTP face, its command line, and its end when the launcher ends."""
+
+import argparse
+import contextlib
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import prometheus_client
+import uvicorn
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from testbed.knobs import KnobError, Knobs
+
+HOST = "127.0.0.1"
+
+LATENCY_BUCKETS = tuple(round(0.15 * 1.2**step, 6) for step in range(-24, 21))
+"""Seconds, 0.0019 to 5.75. Steps of 1.2 keep a percentile within 20 %, and 0.15 is the usual objective's bound."""
+
+FAILED_LATENCY_SECONDS = 10.0
+"""What a request without an answer counts as: above every bound, hence in +Inf, yet finite so that the sum stays so."""
+
+Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
+
+
+def new_registry() -> CollectorRegistry:
+    """A registry with the process's own CPU seconds and memory in it."""
+    prometheus_client.disable_created_metrics()
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return registry
+
+
+def latency_histogram(name: str, help_text: str, registry: CollectorRegistry) -> Histogram:
+    """A histogram of seconds with the bounds that serving and load generator share."""
+    return Histogram(name, help_text, buckets=LATENCY_BUCKETS, registry=registry)
+
+
+def http_face(
+    knobs: Knobs, registry: CollectorRegistry, routes: list[BaseRoute], lifespan: Lifespan | None = None
+) -> Starlette:
+    """The ASGI application of a component: `/metrics`, `/knobs`, `/healthz` and its own routes."""
+
+    async def metrics(_: Request) -> Response:
+        return Response(prometheus_client.generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "ok", "pid": os.getpid()})
+
+    async def read_knobs(_: Request) -> Response:
+        return JSONResponse({"knobs": knobs.describe()})
+
+    async def change_knobs(request: Request) -> Response:
+        changes = await json_object(request)
+        if isinstance(changes, Response):
+            return changes
+        try:
+            return JSONResponse({"applied": knobs.apply(changes)})
+        except KnobError as error:
+            return JSONResponse({"error": str(error)}, status_code=422)
+
+    common = [
+        Route("/metrics", metrics),
+        Route("/healthz", healthz),
+        Route("/knobs", read_knobs, methods=["GET"]),
+        Route("/knobs", change_knobs, methods=["PATCH"]),
+    ]
+    return Starlette(routes=[*routes, *common], lifespan=lifespan)
+
+
+async def json_object(request: Request) -> dict[str, object] | Response:
+    """The JSON object in a request's body, or the answer that says what is wrong with it."""
+    try:
+        body = json.loads(await request.body())
+    # RecursionError: a few kilobytes of "[" are enough to exhaust the parser's stack.
+    except (ValueError, RecursionError):
+        return JSONResponse({"error": "the body is not JSON; send a JSON object"}, status_code=400)
+    if not isinstance(body, dict):
+        error = f'the body is a JSON {type(body).__name__}; send an object such as {{"name": value}}'
+        return JSONResponse({"error": error}, status_code=422)
+    return body
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The arguments that every component takes."""
+    result = argparse.ArgumentParser(description=description)
+    result.add_argument("--port", type=int, required=True, help="HTTP port on 127.0.0.1")
+    result.add_argument("--state-dir", type=Path, required=True, help="directory that the components share")
+    add_lifeline_arguments(result)
+    return result
+
+
+def add_lifeline_arguments(result: argparse.ArgumentParser) -> None:
+    """The launcher's own arguments, by which a child ends together with it."""
+    result.add_argument("--lifeline-fd", type=int, help=argparse.SUPPRESS)
+    result.add_argument("--parent-death-signal", action="store_true", help=argparse.SUPPRESS)
+
+
+def hold_lifeline(arguments: argparse.Namespace) -> None:
+    """End this process as soon as the launcher is gone, however it went.
+
+    The launcher alone holds the write end of a pipe. The kernel closes it when the launcher ends, even by `kill -9`,
+    and the read here returns. On Linux the kernel is asked for SIGKILL as well, which also ends a stopped process.
+    """
+    if arguments.parent_death_signal and sys.platform == "linux":
+        parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
+        ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
+    if arguments.lifeline_fd is None:
+        return
+
+    def watch() -> None:
+        os.read(arguments.lifeline_fd, 1)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+
+def start_logging(name: str) -> logging.Logger:
+    """Log lines go to standard error, marked with the component's name."""
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {name}: %(message)s", datefmt="%H:%M:%S")
+    return logging.getLogger(f"testbed.{name}")
+
+
+def serve(application: Starlette, port: int) -> None:
+    """Serve on 127.0.0.1 until SIGTERM or SIGINT."""
+    config = uvicorn.Config(
+        application,
+        host=HOST,
+        port=port,
+        http="httptools",
+        loop="asyncio",
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=2,
+    )
+    # uvicorn raises the signal again once it has shut down, and SIGINT would end in a traceback.
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run()

@@ -1,0 +1,245 @@
+"""Interleaved comparison on a live plant, A B B A ...: each pair gets the same demand, so drift of the machine cancels."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from controller.live_plant import LivePlant
+from controller.loop import Controller
+from envs.spec import SystemSpec
+from telemetry.metrics import Snapshot
+from telemetry.sampler import Sweep, counter_delta, histogram_delta, histogram_quantile, share_below
+from telemetry.workload import Demand
+from training.rollout import Rollout
+
+LATENCY = "load_latency_seconds"
+"""The clients' own histogram, from the intended send time: no coordinated omission."""
+
+
+class LoadError(RuntimeError):
+    """The load generator cannot be driven; one line."""
+
+
+class Arm(Protocol):
+    """One of the two that are compared."""
+
+    name: str
+
+    def begin(self) -> None:
+        """Take over at the start of a window, with the setting that this arm had at the end of its last one."""
+        ...
+
+    def step(self) -> Snapshot:
+        """One control period."""
+        ...
+
+
+class StaticArm:
+    """Holds one setting."""
+
+    def __init__(self, plant: LivePlant, setting: np.ndarray, name: str) -> None:
+        self.plant, self.name, self._setting = plant, name, setting
+
+    def begin(self) -> None:
+        """Apply the setting."""
+        self.plant.apply(self._setting)
+
+    def step(self) -> Snapshot:
+        """Apply again, since a component may have restarted, and let a period pass."""
+        self.plant.apply(self._setting)
+        return self.plant.advance(self.plant.spec.control_period_seconds)
+
+
+class ControllerArm:
+    """Lets the controller act."""
+
+    name = "trimtab"
+
+    def __init__(self, controller: Controller) -> None:
+        self.controller = controller
+        self._setting: np.ndarray | None = None
+
+    def begin(self) -> None:
+        """Go back to where the controller was, and start without a bump from there."""
+        if self._setting is not None:
+            self.controller.plant.apply(self._setting)
+        self.controller.start()
+
+    def step(self) -> Snapshot:
+        """One step of the controller's loop."""
+        decision = self.controller.step()
+        self._setting = self.controller.plant.setting
+        return decision.snapshot
+
+
+@dataclass(frozen=True)
+class ClientFigures:
+    """What the clients of serving saw in one window.
+
+    Attributes:
+        sent: requests.
+        answered: requests that got an answer with a label.
+        within_slo: share of finished requests answered within the deadline, counted from the intended send time.
+        p50: seconds.
+        p99: seconds; the largest bound of the histogram where it lies beyond.
+        accuracy: share of answers with the right label.
+    """
+
+    sent: float
+    answered: float
+    within_slo: float
+    p50: float
+    p99: float
+    accuracy: float
+
+    @classmethod
+    def between(cls, before: Sweep, after: Sweep, deadline: float) -> ClientFigures:
+        """From the load generator's counters at both ends of a window; NaN where a counter was reset."""
+        bounds, counts = histogram_delta(before, after, LATENCY, {})
+        answered = counter_delta(before, after, "load_answered_total")
+        return cls(
+            sent=counter_delta(before, after, "load_requests_sent_total"),
+            answered=answered,
+            within_slo=share_below(bounds, counts, deadline),
+            p50=histogram_quantile(bounds, counts, 0.5),
+            p99=histogram_quantile(bounds, counts, 0.99),
+            accuracy=counter_delta(before, after, "load_correct_total") / max(answered, 1.0),
+        )
+
+
+@dataclass(frozen=True)
+class Window:
+    """One counted window of one arm.
+
+    Attributes:
+        arm: name of the arm.
+        segment: which piece of the demand; both arms got it.
+        times: (T,) seconds since the comparison began.
+        values: (T, n_metrics).
+        settings: (T, n_knobs) in force during each period.
+        previous: (T, n_knobs) in force before it.
+        client: the clients' view.
+    """
+
+    arm: str
+    segment: int
+    times: np.ndarray
+    values: np.ndarray
+    settings: np.ndarray
+    previous: np.ndarray
+    client: ClientFigures
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State after one period, for a progress line."""
+
+    done: int
+    total: int
+    arm: str
+    segment: int
+    snapshot: Snapshot
+    setting: np.ndarray
+
+
+def replay(load_url: str, demand: Demand, seed: int) -> None:
+    """Start replaying a demand on the load generator, in place of what it replays now.
+
+    Raises:
+        LoadError: not reachable, or refused.
+    """
+    body = {
+        "step_seconds": demand.step_seconds,
+        "requests_per_second": np.round(demand.requests_per_second, 3).tolist(),
+        "events_per_second": np.round(demand.events_per_second, 3).tolist(),
+        "seed": seed,
+    }
+    data, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{load_url}/replay", data=data, headers=headers, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=5.0):
+            pass
+    except (urllib.error.URLError, OSError) as error:
+        raise LoadError(f"the load generator at {load_url} did not start the replay: {error}") from None
+
+
+def run_interleaved(
+    plant: LivePlant,
+    load_url: str,
+    arms: Sequence[Arm],
+    segments: Sequence[Demand],
+    *,
+    settle_periods: int,
+    warm_up_periods: int = 0,
+    on_period: Callable[[Progress], None] = lambda progress: None,
+) -> list[Window]:
+    """Give each segment to each arm in turn; the order of the arms swaps from segment to segment.
+
+    Args:
+        plant: read and set by the arms.
+        load_url: of the load generator.
+        arms: two or more.
+        segments: at the plant's control period; the first `settle_periods` of each are not counted: what the other
+            arm left in the queues drains in them.
+        settle_periods: see above.
+        warm_up_periods: each arm runs so long before the first counted window, on the first segment.
+        on_period: called after every period.
+    """
+    step = plant.spec.control_period_seconds
+    lengths = [len(segment.requests_per_second) for segment in segments]
+    total, done, start = len(arms) * (sum(lengths) + warm_up_periods), 0, None
+    windows: list[Window] = []
+    schedule = [(arm, 0, warm_up_periods, False) for arm in arms if warm_up_periods]
+    for index, length in enumerate(lengths):
+        order = arms if index % 2 == 0 else list(reversed(arms))
+        schedule += [(arm, index, length, True) for arm in order]
+    for arm, index, periods, counted in schedule:
+        replay(load_url, segments[index], seed=index)
+        arm.begin()
+        rows: list[tuple[float, np.ndarray, np.ndarray, np.ndarray]] = []
+        before: Sweep | None = None
+        for period in range(periods):
+            previous = plant.setting
+            snapshot = arm.step()
+            start = snapshot.time - step if start is None else start
+            if period >= settle_periods:
+                rows.append((snapshot.time - start, snapshot.values, plant.setting, previous))
+            else:
+                before = plant.last_sweep
+            done += 1
+            on_period(Progress(done, total, arm.name, index, snapshot, plant.setting))
+        if counted and before is not None and plant.last_sweep is not None:
+            client = ClientFigures.between(before, plant.last_sweep, plant.spec.latency_slo_seconds)
+            times, *arrays = (np.array(column) for column in zip(*rows, strict=True))
+            windows.append(Window(arm.name, index, times, *arrays, client=client))
+    return windows
+
+
+def as_rollout(windows: Sequence[Window]) -> Rollout:
+    """Windows of one arm and of equal length, as the episodes of a rollout, to be scored like simulated ones."""
+    stacked = (np.stack([getattr(w, part) for w in windows], axis=1) for part in ("values", "settings", "previous"))
+    return Rollout(*stacked)
+
+
+def cut(demand: Demand, spec: SystemSpec, count: int, periods: int, settle_periods: int) -> list[Demand]:
+    """Cut a demand into `count` equal segments of `periods` control periods, compressed in time to fit.
+
+    Each segment is preceded by `settle_periods` periods at its first rates.
+    """
+    factor = demand.duration / (count * periods * spec.control_period_seconds)
+    fitted = demand.compressed(factor).resampled(spec.control_period_seconds)
+    segments = []
+    for index in range(count):
+        chosen = np.arange(index * periods, (index + 1) * periods)
+        chosen = np.concatenate([np.full(settle_periods, chosen[0]), chosen])
+        chosen = np.minimum(chosen, len(fitted.requests_per_second) - 1)
+        rates = (fitted.requests_per_second[chosen], fitted.events_per_second[chosen])
+        segments.append(Demand(f"{demand.name}/{index}", spec.control_period_seconds, *rates, source=demand.source))
+    return segments

@@ -1,0 +1,232 @@
+"""The self-contained HTML report of a live comparison, and its TensorBoard log."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.spec import Role, SystemSpec
+from training.live import Window
+
+COLOURS = {"reference": "#8a8f98", "trimtab": "#0b7285"}
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1c2733; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; } svg { width: 100%; height: auto; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .6rem; border-bottom: 1px solid #e3e6ea; text-align: right; }
+th:first-child, td:first-child { text-align: left; } .good { color: #2b7a3d; } .bad { color: #b3372f; }
+.headline { display: flex; gap: 1rem; flex-wrap: wrap; } .headline div { background: #f2f5f7; border-radius: 8px;
+padding: .7rem 1rem; min-width: 9rem; } .headline b { display: block; font-size: 1.4rem; } .muted { color: #667; }
+"""
+
+
+def write_html(
+    path: Path,
+    spec: SystemSpec,
+    result: Mapping[str, Any],
+    windows: Sequence[Window],
+    decisions: Sequence[Mapping[str, Any]],
+    notes: Sequence[str],
+) -> None:
+    """Write one HTML file with everything in it: no scripts, no links to other hosts.
+
+    Args:
+        path: of the file.
+        spec: names of metrics and knobs.
+        result: of `training.comparison.compare`, with what the demo adds.
+        windows: of both arms.
+        decisions: the journal's optimizations: at least `time`, `workload`, `changes`, `verdict`, `reason`.
+        notes: lines for people: which actuators are off, what the reference is.
+    """
+    sections = [
+        f"<h1>Trimtab against {html.escape(str(result['reference']))}</h1>",
+        "".join(f"<p class=muted>{html.escape(note)}</p>" for note in notes),
+        _headline(result),
+        "<h2>Figures</h2>",
+        _table(result["rows"]),
+        "<h2>Load, latency and settings over time</h2>",
+        "<p class=muted>Each segment of demand was replayed to both, in turn; the two lines are aligned by segment.</p>",
+        _svg(timeline(spec, windows, result["reference"], decisions)),
+        "<h2>Efficiency, pair by pair</h2>",
+        _svg(pairs_plot(result)),
+        "<h2>When the weights change</h2>",
+        _weights(result["weights"]),
+        "<h2>Optimizations</h2>",
+        _optimizations(decisions),
+    ]
+    page = f"<!doctype html><html lang=en><meta charset=utf-8><title>Trimtab report</title><style>{STYLE}</style>"
+    path.write_text(page + "\n".join(sections) + "</html>\n", encoding="utf-8")
+
+
+def timeline(
+    spec: SystemSpec, windows: Sequence[Window], reference: str, decisions: Sequence[Mapping[str, Any]]
+) -> Any:
+    """Figure: load, p99, CPU reserved and used, and the tuning knobs that moved, both arms aligned by segment."""
+    from matplotlib.figure import Figure
+
+    catalogue = spec.catalogue
+    tuned = _moved_knobs(spec, windows, reference)
+    figure = Figure(figsize=(11, 1.9 * (4 + len(tuned))), layout="constrained")
+    axes = figure.subplots(4 + len(tuned), 1, sharex=True, squeeze=False)[:, 0]
+    cpu_knobs = [spec.knob_index(o.cpu_knob) for o in spec.workloads.values()]
+    cpu_used = catalogue.indices([o.cpu_used for o in spec.workloads.values()])
+    for arm, key in ((reference, "reference"), ("trimtab", "trimtab")):
+        chosen = sorted((w for w in windows if w.arm == arm), key=lambda w: w.segment)
+        if not chosen:
+            continue
+        colour = COLOURS[key]
+        values = np.concatenate([w.values for w in chosen])  # (T, n_metrics)
+        settings = np.concatenate([w.settings for w in chosen])
+        at = np.arange(len(values)) * spec.control_period_seconds
+        if key == "reference":
+            axes[0].plot(
+                at, values[:, catalogue.index("serving_arrivals_per_second")], color="#444", lw=1, label="arrivals"
+            )
+        axes[0].plot(
+            at, values[:, catalogue.index("serving_goodput_per_second")], color=colour, lw=1.2, label=f"goodput, {arm}"
+        )
+        axes[1].plot(at, values[:, catalogue.index("serving_latency_p99_seconds")], color=colour, lw=1.2, label=arm)
+        axes[2].step(at, settings[:, cpu_knobs].sum(axis=1), color=colour, lw=1.6, label=f"reserved, {arm}")
+        axes[2].plot(at, values[:, cpu_used].sum(axis=1), color=colour, lw=0.9, ls=":", label=f"used, {arm}")
+        axes[3].plot(at, values[:, catalogue.index("training_goodput_per_second")], color=colour, lw=1.2, label=arm)
+        for axis, knob in zip(axes[4:], tuned, strict=True):
+            axis.step(at, settings[:, knob], color=colour, lw=1.4, label=arm)
+        length = len(chosen[0].values) * spec.control_period_seconds
+        for axis in axes:
+            for index in range(1, len(chosen)):
+                axis.axvline(index * length, color="#ddd", lw=0.6, zorder=0)
+        if key == "trimtab":
+            _mark(axes[2], chosen, decisions, spec.control_period_seconds)
+    axes[1].axhline(spec.latency_slo_seconds, color="#b3372f", lw=1, ls="--", label="SLO")
+    axes[1].set_yscale("log")
+    names = ["requests/s", "p99, s", "CPU, cores", "training, samples/s", *(spec.knob_names[k] for k in tuned)]
+    for axis, name in zip(axes, names, strict=True):
+        axis.set_ylabel(name.replace("_", "\n") if len(name) > 20 else name, fontsize=8)
+        axis.tick_params(labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(fontsize=7, loc="upper right", frameon=False, ncols=4)
+    axes[-1].set_xlabel("seconds of demand", fontsize=8)
+    return figure
+
+
+def pairs_plot(result: Mapping[str, Any]) -> Any:
+    """Figure: efficiency relative to the reference for each pair, with the mean and its interval."""
+    from matplotlib.figure import Figure
+
+    ratios = np.asarray(result["efficiency_by_pair"])
+    figure = Figure(figsize=(11, 2.4), layout="constrained")
+    axis = figure.subplots()
+    axis.bar(np.arange(1, len(ratios) + 1), ratios, color=COLOURS["trimtab"], width=0.6)
+    low, high = (1 + end for end in result["efficiency_gain_ci"])
+    axis.axhspan(low, high, color=COLOURS["trimtab"], alpha=0.15, lw=0, label="95 % interval of the mean")
+    axis.axhline(1.0, color=COLOURS["reference"], lw=1.2, label=str(result["reference"]))
+    axis.set_xlabel("pair of windows", fontsize=8)
+    axis.set_ylabel("efficiency", fontsize=8)
+    axis.set_xticks(np.arange(1, len(ratios) + 1))
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def write_tensorboard(directory: Path, spec: SystemSpec, windows: Sequence[Window]) -> None:
+    """Write every metric and knob of every counted period as scalars, one run an arm; step is the second of demand."""
+    from tensorboard.summary import Writer
+
+    arms: dict[str, list[Window]] = {}
+    for window in sorted(windows, key=lambda w: w.segment):
+        arms.setdefault(window.arm, []).append(window)
+    for arm, chosen in arms.items():
+        writer = Writer(str(directory / arm))
+        step = 0
+        for window in chosen:
+            for values, setting in zip(window.values, window.settings, strict=True):
+                for name, value in zip(spec.catalogue.names, values, strict=True):
+                    if np.isfinite(value):
+                        writer.add_scalar(f"{name.split('_')[0]}/{name}", float(value), step)
+                for name, value in zip(spec.knob_names, setting, strict=True):
+                    writer.add_scalar(f"setting/{name}", float(value), step)
+                step += 1
+        writer.close()
+
+
+def _moved_knobs(spec: SystemSpec, windows: Sequence[Window], reference: str) -> list[int]:
+    """Tuning knobs that Trimtab moved or holds elsewhere than the reference."""
+    ours = np.concatenate([w.settings for w in windows if w.arm != reference])
+    theirs = np.concatenate([w.settings for w in windows if w.arm == reference])
+    differs = (ours != theirs[0]).any(axis=0)
+    return [i for i, knob in enumerate(spec.knobs) if knob.role is Role.TUNING and differs[i]]
+
+
+def _mark(axis: Any, chosen: Sequence[Window], decisions: Sequence[Mapping[str, Any]], period: float) -> None:
+    """A tick for each applied change, red where it was rolled back."""
+    for offset, window in enumerate(chosen):
+        for decision in decisions:
+            into = decision["time"] - window.times[0]
+            if 0 <= into <= window.times[-1] - window.times[0]:
+                colour = "#b3372f" if decision["verdict"] == "rolled_back" else "#0b7285"
+                at = offset * len(window.times) * period + into
+                axis.plot([at], [0.02], marker="|", color=colour, transform=axis.get_xaxis_transform(), ms=7)
+
+
+def _headline(result: Mapping[str, Any]) -> str:
+    low, high = result["efficiency_gain_ci"]
+    slo, accuracy = result["slo_attainment"], result["accuracy"]
+    cards = [
+        ("efficiency", f"{result['efficiency_gain']:+.0%}", f"95 %: {low:+.0%} to {high:+.0%}"),
+        ("CPU reserved", f"{-result['reserved_saving']:+.0%}", f"used {-result['used_saving']:+.0%}"),
+        ("within SLO", f"{slo['trimtab']:.1%}", f"reference {slo['reference']:.1%}"),
+        ("accuracy", f"{accuracy['trimtab']:.1%}", f"reference {accuracy['reference']:.1%}"),
+        ("availability", f"{result['availability']:.2%}", f"reference {result['availability_reference']:.2%}"),
+        ("optimizations", str(result["optimizations"]), f"{result['rolled_back']} rolled back"),
+    ]
+    return (
+        "<div class=headline>"
+        + "".join(f"<div>{name}<b>{value}</b><span class=muted>{note}</span></div>" for name, value, note in cards)
+        + "</div>"
+    )
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    head = "<tr><th></th><th>reference</th><th>Trimtab</th><th>difference</th><th>95 % interval</th></tr>"
+    return "<table>" + head + "".join(_table_row(row) for row in rows) + "</table>"
+
+
+def _table_row(row: Mapping[str, Any]) -> str:
+    low, high = row["difference_ci"]
+    better = low > 0 if row["better"] == "more" else high < 0
+    worse = high < 0 if row["better"] == "more" else low > 0
+    mark = "good" if better else "bad" if worse else ""
+    cells = [f"{row[key]:.4g}" for key in ("reference", "trimtab", "difference")] + [f"{low:.3g} to {high:.3g}"]
+    name = f"{html.escape(row['name'])} <span class=muted>{html.escape(row['unit'])}</span>"
+    return f"<tr><td>{name}</td>" + "".join(f"<td class='{mark}'>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _weights(weights: Mapping[str, float]) -> str:
+    cells = "".join(f"<tr><td>{html.escape(n)}</td><td>{gain:+.0%}</td></tr>" for n, gain in weights.items())
+    return f"<table><tr><th>weight</th><th>efficiency gain</th></tr>{cells}</table>"
+
+
+def _optimizations(decisions: Sequence[Mapping[str, Any]]) -> str:
+    if not decisions:
+        return "<p>None.</p>"
+    head = "<tr><th>at</th><th>workload</th><th>change</th><th>verdict</th><th>reason</th></tr>"
+    body = "".join(
+        f"<tr><td>{d['time']:.0f} s</td><td>{html.escape(str(d['workload']))}</td><td>{html.escape(str(d['changes']))}"
+        f"</td><td>{html.escape(str(d['verdict']))}</td><td>{html.escape(str(d['reason']))}</td></tr>"
+        for d in decisions
+    )
+    return f"<table>{head}{body}</table>"
+
+
+def _svg(figure: Any) -> str:
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    buffer = io.StringIO()
+    FigureCanvasSVG(figure).print_svg(buffer)
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
