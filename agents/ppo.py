@@ -55,8 +55,8 @@ class BatchVecEnv(VecEnv):
 
     def __init__(self, env: VectorEnv, reward_scale: float = 1.0) -> None:
         observation_space, action_space = env.single_observation_space, env.single_action_space
+        self.env = env  # before super, which asks it for its render mode
         super().__init__(env.num_envs, observation_space, action_space)
-        self.env = env
         self.reward_scale = reward_scale
         self._no_infos: list[dict[str, Any]] = [{}] * env.num_envs
         self._seed: int | None = None
@@ -232,8 +232,7 @@ def _new_model(config: PpoConfig, env: BatchVecEnv, seed: int, hooks: TrainingHo
 
 def export(model: PPO, name: str = "ppo") -> MlpPolicy:
     """The deterministic policy of a model, in numpy."""
-    hidden = [layer for layer in model.policy.mlp_extractor.policy_net if isinstance(layer, torch.nn.Linear)]
-    layers = [
-        (layer.weight.detach().numpy(), layer.bias.detach().numpy()) for layer in [*hidden, model.policy.action_net]
-    ]
+    network: Any = model.policy
+    linear = [layer for layer in network.mlp_extractor.policy_net if isinstance(layer, torch.nn.Linear)]
+    layers = [(layer.weight.detach().numpy(), layer.bias.detach().numpy()) for layer in [*linear, network.action_net]]
     return MlpPolicy(layers, name)

@@ -55,17 +55,15 @@ class Journal:
         """
         line = _line(record)
         try:
-            if self._descriptor is None or self._size + len(line) > self._max_bytes:
-                self._rotate()
-            assert self._descriptor is not None  # for the type checker: _rotate opened it or raised
-            written = os.write(self._descriptor, line)
+            descriptor = self._ready(len(line))
+            written = os.write(descriptor, line)
             self._size += written
             if written < len(line):
                 raise OSError(f"only {written} of {len(line)} bytes were written")
             if durable and self._sync:
-                os.fsync(self._descriptor)
+                os.fsync(descriptor)
         except OSError as error:
-            self._reopen_later()
+            self.close()  # what the failure left is not known: the next append looks at the file anew
             raise JournalError(f"cannot write {self.path}: {error.strerror or error}") from None
 
     def close(self) -> None:
@@ -94,7 +92,16 @@ class Journal:
                     records.append(record)
         return records
 
-    def _open(self) -> None:
+    def _ready(self, needed: int) -> int:
+        """The open file's descriptor, with room for `needed` bytes."""
+        if self._descriptor is not None and self._size + needed <= self._max_bytes:
+            return self._descriptor
+        if self._descriptor is not None:
+            self.close()
+            os.replace(self.path, f"{self.path}.1")
+        return self._open()
+
+    def _open(self) -> int:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
@@ -102,18 +109,9 @@ class Journal:
             if self._size and os.pread(self._descriptor, 1, self._size - 1) != b"\n":
                 self._size += os.write(self._descriptor, b"\n")  # or the next record would be lost with the torn one
         except OSError as error:
-            self._reopen_later()
-            raise JournalError(f"cannot open {self.path}: {error.strerror or error}") from None
-
-    def _rotate(self) -> None:
-        if self._descriptor is not None:
             self.close()
-            os.replace(self.path, f"{self.path}.1")
-        self._open()
-
-    def _reopen_later(self) -> None:
-        """What a failed write left is not known: the next append looks at the file anew."""
-        self.close()
+            raise JournalError(f"cannot open {self.path}: {error.strerror or error}") from None
+        return self._descriptor
 
 
 @dataclass(frozen=True)

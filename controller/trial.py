@@ -40,8 +40,12 @@ class TrialConfig:
     """Fewer, and there is nothing to compare with: only capacity is added then."""
     margin: float = 0.10
     """Relative loss of the score that is harmful, if it is beyond the noise as well."""
-    noise_errors: float = 2.0
-    """Standard errors of the difference that count as noise."""
+    noise_errors: float = 3.0
+    """Standard errors of the difference that count as noise. Default 3: one false alarm in several hundred changes."""
+    noise_periods: int = 30
+    """Most recent periods from which the noise of the score is told."""
+    least_noise_periods: int = 6
+    """With fewer, the spread of the baseline is taken for the noise."""
     load_tolerance: float = 0.15
     """Relative change of the load within which two windows can be compared."""
     hard_breach: float = 0.75
@@ -72,6 +76,11 @@ class Period:
     load: np.ndarray
 
     @property
+    def score(self) -> float:
+        """Efficiency plus SLO term: the objective without the cost of changing."""
+        return self.value / self.cost + self.slo
+
+    @property
     def complete(self) -> bool:
         """Whether nothing needed for a verdict is missing."""
         return bool(np.isfinite([self.value, self.cost, self.slo]).all() and np.isfinite(self.load).all())
@@ -93,6 +102,7 @@ class Trial:
         seen_at: seconds; when the change was first proposed.
         applied_at: seconds; when it was in force.
         baseline: periods before it.
+        noise: standard deviation of one period's score; NaN where it is not known.
         watched: periods since, the settling ones too.
     """
 
@@ -107,6 +117,7 @@ class Trial:
     seen_at: float
     applied_at: float
     baseline: list[Period] = field(default_factory=list)
+    noise: float = float("nan")
     watched: list[Period] = field(default_factory=list)
 
 
@@ -138,7 +149,7 @@ class Judge:
     def __init__(self, spec: SystemSpec, config: TrialConfig) -> None:
         self.spec, self.config = spec, config
         self._objective = Objective(spec)
-        self._workloads = list(spec.workloads)
+        self._workloads: list[str] = list(spec.workloads)
         self._wanted = spec.catalogue.indices([o.wanted for o in spec.workloads.values()])
         owners = [next((w for w in self._workloads if slo.metric.startswith(f"{w}_")), None) for slo in spec.slos]
         self._slo_owner: tuple[str | None, ...] = tuple(owners)
@@ -205,7 +216,8 @@ class Judge:
             return Verdict(trial, Outcome.INCONCLUSIVE, "nothing to compare with")
         before, after = self._scores(trial, trial.baseline), self._scores(trial, watched)
         loss, gain = before.mean() - after.mean(), self._gain(trial, watched)
-        spread = before.std(ddof=1) * np.sqrt(1 / len(before) + 1 / len(after))
+        noise = trial.noise if np.isfinite(trial.noise) else before.std(ddof=1)
+        spread = noise * np.sqrt(1 / len(before) + 1 / len(after))
         if loss <= max(self.config.margin * abs(before.mean()), self.config.noise_errors * spread):
             return Verdict(trial, Outcome.KEEP, "not worse than before", gain)
         rise = self._load_change(trial, [self._workloads.index(trial.workload)])
@@ -229,9 +241,9 @@ class Judge:
         """Relative change of efficiency plus SLO term, both at their own price; NaN without a baseline."""
         if len(trial.baseline) < self.config.least_baseline_periods:
             return float("nan")
-        before = np.mean([p.value / p.cost + p.slo for p in trial.baseline])
-        after = np.mean([p.value / p.cost + p.slo for p in watched])
-        return float((after - before) / max(abs(before), 1e-9))
+        before = float(np.mean([p.score for p in trial.baseline]))
+        after = float(np.mean([p.score for p in watched]))
+        return (after - before) / max(abs(before), 1e-9)
 
     def _breach(self, trial: Trial, periods: Sequence[Period], busy: set[str], severity: float) -> list[int]:
         """SLOs that held before, are broken in most of `periods`, and are this trial's business.

@@ -27,7 +27,7 @@ class Trials:
         self.running: dict[str, Trial] = {}
         self.judge = Judge(spec, config)
         self._run_id, self._number = run_id, itertools.count(1)
-        self._recent: deque[Period] = deque(maxlen=config.baseline_periods)
+        self._recent: deque[Period] = deque(maxlen=config.noise_periods)
         self._changed_at: dict[str, float] = {}
         self._failures: dict[tuple[str, Role], int] = {}
         self._paused_until: dict[tuple[str, Role], float] = {}
@@ -68,7 +68,7 @@ class Trials:
         knobs = np.array([knob for knob in move.knobs if before[knob] != after[knob]], dtype=int)
         trial = Trial(
             self.next_id(), move.workload, move.role, knobs, before[knobs], after[knobs], move.adds, move.takes,
-            move.seen_at, applied_at, self.baseline(move.workload),
+            move.seen_at, applied_at, self.baseline(move.workload), self._noise(),
         )  # fmt: skip
         self.running[move.workload] = trial
         self._changed_at[move.workload] = applied_at
@@ -92,11 +92,28 @@ class Trials:
         settled = (
             self._changed_at.get(workload, -np.inf) + self.config.settle_periods * self.spec.control_period_seconds
         )
-        return [period for period in self._recent if period.complete and period.time > settled]
+        complete = [period for period in self._recent if period.complete and period.time > settled]
+        return complete[-self.config.baseline_periods :]
+
+    def pause_all(self, now: float) -> None:
+        """Try nothing for the time of a first backoff, except what adds capacity in need."""
+        for workload in self.spec.workloads:
+            for role in Role:
+                until = now + self.config.backoff_seconds
+                self._paused_until[workload, role] = max(until, self._paused_until.get((workload, role), until))
 
     def pause_left(self, workload: str, role: Role, now: float) -> float:
         """Seconds until a role's changes of a workload are tried again after a rollback; 0 if they are."""
         return max(0.0, self._paused_until.get((workload, role), -np.inf) - now)
+
+    def _noise(self) -> float:
+        """Standard deviation of one period's score, robust against the steps that changes make; NaN when not known."""
+        scores = [period.score for period in self._recent if period.complete]
+        if len(scores) < self.config.least_noise_periods:
+            return float("nan")
+        differences = np.abs(np.diff(scores))
+        # Median of |difference| of two normal values: 0.6745 * sqrt(2) standard deviations of one.
+        return float(np.median(differences)) / (0.6745 * np.sqrt(2.0))
 
     def _with_partners(self, verdicts: list[Verdict], setting: np.ndarray) -> list[Verdict]:
         """Grants raised together with one that is given back end too, where the cores do not suffice for both."""

@@ -72,7 +72,7 @@ class Period(NamedTuple):
     """One period of N systems."""
 
     observation: np.ndarray
-    """(N, n_observation) float32; of the next episode where one has ended."""
+    """(N, n_observation) float32; with autoreset, of the next episode where one has ended."""
     terms: dict[str, np.ndarray]
     """Reward terms, (N,) each."""
     slo_met: np.ndarray
@@ -90,10 +90,11 @@ class Episodes:
         task: whose role acts.
         plant: a batch of simulated systems, or any other plant of a single one.
         config: how episodes are played.
+        autoreset: begin the next episode in the step in which one ends.
     """
 
-    def __init__(self, task: Task, plant: Plant, config: EpisodeConfig) -> None:
-        self.task, self.config = task, config
+    def __init__(self, task: Task, plant: Plant, config: EpisodeConfig, *, autoreset: bool = True) -> None:
+        self.task, self.config, self._autoreset = task, config, autoreset
         self.plant = plant if isinstance(plant, SimulatedPlant) else _Batched(plant)
         self.n = len(self.plant.setting)
         self.other = _other(task)
@@ -114,14 +115,19 @@ class Episodes:
         return self._ring[self._newest + 1 : self._newest + 1 + self._periods].swapaxes(0, 1)
 
     def reset(self, seed: int | Sequence[int] | np.ndarray | None) -> np.ndarray:
-        """Begin an episode everywhere; returns the observations (N, n_observation)."""
+        """Begin an episode everywhere; returns the observations (N, n_observation).
+
+        Args:
+            seed: system i gets seed + i, or the i-th of a sequence; None goes on from the episodes before, whose next
+                ones begin, and staggers nothing.
+        """
         self.begun = True
         steps = self.config.episode_steps
         self._limit[:] = steps
         if isinstance(self.plant, SimulatedPlant):
             self.plant.reset(seed)
             self.plant.force(self._start_settings(self.plant))
-            if self.config.stagger:
+            if self.config.stagger and seed is not None:
                 self._limit[:] = 1 + (self.plant.uniforms(1)[0] * steps).astype(int)
         self._elapsed[:] = 0
         self._place[:] = -1
@@ -134,7 +140,7 @@ class Episodes:
         return self.observation
 
     def step(self, action: np.ndarray) -> Period:
-        """One period everywhere, (N, n_action); where an episode ends, the next one begins at once."""
+        """One period everywhere, (N, n_action)."""
         task, plant = self.task, self.plant
         previous = plant.setting
         target = task.decode(action, previous)
@@ -149,7 +155,7 @@ class Episodes:
         self._elapsed += 1
         truncated = self._elapsed >= self._limit
         final = observation[truncated]
-        if len(final):
+        if len(final) and self._autoreset:
             observation = self._begin_next(np.flatnonzero(truncated), observation)
         self.observation = observation
         return Period(observation, terms, task.objective.slo_met(values), truncated, final)

@@ -186,7 +186,7 @@ class LearningSystemEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         options = {"stagger": False, **options}
         self.task = _task(task, spec if plant is None else plant.spec)
         chosen = plant if plant is not None else _plant(self.task, demands, 1, options)
-        self.episodes = Episodes(self.task, chosen, EpisodeConfig(**options))
+        self.episodes = Episodes(self.task, chosen, EpisodeConfig(**options), autoreset=False)
         self.observation_space, self.action_space = spaces(self.task)
         self.render_mode = render_mode
         self._first_seed = seed
@@ -210,10 +210,9 @@ class LearningSystemEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         """
         period = self.episodes.step(_checked(action, (self.task.n_action,))[None])
         truncated = bool(period.truncated[0])
-        observation = period.final_observation[0] if truncated else period.observation[0]
         terms = {name: float(term[0]) for name, term in period.terms.items()}
         info = {"terms": terms, "slo_met": bool(period.slo_met[0]), "efficiency": terms["efficiency"]}
-        return observation, sum(terms.values()), False, truncated, info
+        return period.observation[0], sum(terms.values()), False, truncated, info
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
         """The picture, or None without a render mode."""

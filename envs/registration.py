@@ -1,4 +1,7 @@
-"""Makes the environment known to Gymnasium; its entry point calls this when Gymnasium is imported."""
+"""Makes the environment known to Gymnasium, which has had no plug-in entry points since 1.0: importing this registers.
+
+`gymnasium.make("envs.registration:trimtab/LearningSystem-v0")` does both in one.
+"""
 
 from __future__ import annotations
 
@@ -16,3 +19,6 @@ def register_environments() -> None:
         entry_point="envs.learning_system:LearningSystemEnv",
         vector_entry_point="envs.learning_system:LearningSystemVectorEnv",
     )
+
+
+register_environments()

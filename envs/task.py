@@ -127,24 +127,38 @@ class Task:
         moved = self.knob_scaling.unscale(target)
         decoded = setting.astype(float).copy()
         decoded[..., self.knobs] = np.where(moving, moved[..., self.knobs], decoded[..., self.knobs])
-        return self.fit_cpu(decoded)
+        target[..., self.knobs] = own - self._step
+        return self.fit_cpu(decoded, least=self.knob_scaling.unscale(target))
 
-    def fit_cpu(self, setting: np.ndarray) -> np.ndarray:
-        """Shrink CPU grants that exceed the host together, each in proportion to what it has above its minimum."""
+    def fit_cpu(self, setting: np.ndarray, least: np.ndarray | None = None) -> np.ndarray:
+        """Shrink CPU grants that exceed the host together, each in proportion to what it has above its least.
+
+        Args:
+            setting: (..., n_knobs).
+            least: (..., n_knobs) below which nothing shrinks, e.g. what a step can reach; None for the knobs' minimum,
+                which also holds where `least` itself exceeds the host.
+        """
         cores = setting[..., self._cpu_knobs]  # (..., n_workloads)
-        low = self.knob_scaling.low[self._cpu_knobs]
-        spare = self.spec.cores - low.sum()
+        low = np.broadcast_to(self.knob_scaling.low[self._cpu_knobs], cores.shape)
+        if least is not None:
+            given = np.minimum(least[..., self._cpu_knobs], cores)
+            low = np.where((_sum_last(given) <= self.spec.cores)[..., None], given, low)
         above = cores - low
-        total = above[..., 0].copy()
-        for workload in range(1, above.shape[-1]):
-            total = total + above[..., workload]
-        factor = np.minimum(1.0, spare / np.maximum(total, 1e-12))
+        factor = (self.spec.cores - _sum_last(low)) / np.maximum(_sum_last(above), 1e-12)
+        # The tolerance keeps rounding from moving grants that already fill the host.
+        exceeds = _sum_last(cores) > self.spec.cores + 1e-12
         fitted = setting.copy()
-        fitted[..., self._cpu_knobs] = np.where(
-            (factor < 1.0)[..., None], low + above * np.asarray(factor)[..., None], cores
-        )
+        fitted[..., self._cpu_knobs] = np.where(exceeds[..., None], low + above * factor[..., None], cores)
         return fitted
 
     def score(self, values: np.ndarray, setting: np.ndarray, previous: np.ndarray) -> dict[str, np.ndarray]:
         """Reward terms of a period; see `Objective.score`."""
         return self.objective.score(values, setting, previous)
+
+
+def _sum_last(values: np.ndarray) -> np.ndarray:
+    """Sum over the last axis in explicit order: np.sum may add a batch in another order than a single system."""
+    total = np.asarray(values[..., 0])
+    for i in range(1, values.shape[-1]):
+        total = np.asarray(total + values[..., i])
+    return total

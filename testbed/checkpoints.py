@@ -122,7 +122,8 @@ def load_momentum(directory: Path, checkpoint: Checkpoint) -> dict[str, np.ndarr
 
 def _arrays(directory: Path, checkpoint: Checkpoint, prefix: str) -> dict[str, Any]:
     try:
-        with np.load(directory / checkpoint.file, allow_pickle=False) as arrays:
+        # Opened here, since numpy leaves a file that it opened itself open when the content is damaged.
+        with open(directory / checkpoint.file, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name.removeprefix(prefix): arrays[name] for name in arrays.files if name.startswith(prefix)}
     except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"checkpoint {checkpoint.file} cannot be read: {error}") from error

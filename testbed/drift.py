@@ -6,7 +6,7 @@ runs that start at the same stream time see the same one.
     what changes    how                                                  period, seconds
     rotation        swings between -35 and +35 degrees                   150
     contrast        0.6 to 1.0 of full                                   97
-    noise           standard deviation 0.10 to 0.30 of full contrast     61
+    noise           standard deviation 0.05 to 0.20 of full contrast     61
     class mix       the commonest digit moves round from 0 to 9          210
     meaning         3 and 5 trade labels, and so do 1 and 7              160 and 220
 
@@ -74,7 +74,7 @@ def conditions(stream_time: float) -> Conditions:
     return Conditions(
         angle_bucket=round((angle - ANGLES[0]) / ANGLE_STEP_DEGREES),
         contrast=0.8 + 0.2 * swing(97),
-        noise=0.20 + 0.10 * swing(61),
+        noise=0.125 + 0.075 * swing(61),
         class_weights=weights / weights.sum(),
         labels=labels,
     )

@@ -114,7 +114,7 @@ class Testbed:
         """Prepare the state directory and start all components; `wait_ready` waits for them.
 
         Raises:
-            TestbedError: a port or the state directory is in use, or the preparation failed. Nothing is left running then.
+            TestbedError: a port or the state directory is in use, or the preparation failed; nothing is left running.
         """
         if self.components:
             return

@@ -34,7 +34,7 @@ def prepare(state_dir: Path, seed: int = 0) -> None:
     upright = base.rotations.shape[0] // 2
     for _ in range(STEPS):
         samples = rng.integers(len(base.labels), size=BATCH)
-        images = finish(base.clean(samples, upright), 0.8, 0.2, rng.integers(4096, size=BATCH))  # (BATCH, 64)
+        images = finish(base.clean(samples, upright), 0.8, 0.125, rng.integers(4096, size=BATCH))  # (BATCH, 64)
         trainer.step(images.reshape(BATCH, 8, 8), base.labels[samples])
     first = checkpoints.Checkpoint(1, checkpoints.file_name(1), trained_timestamp=time.time(), samples=STEPS * BATCH)
     checkpoints.publish(models, first, trainer.network, trainer.momentum())

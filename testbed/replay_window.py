@@ -52,7 +52,7 @@ class ReplayWindow:
         return len(samples) * self._replay
 
     def draw(self, rng: np.random.Generator, batch: int) -> tuple[Samples, np.ndarray] | None:
-        """A batch of distinct samples, never-used ones first, newest first among those; the rest at random.
+        """A batch of distinct samples, the least used first; at random among equals, but of the never-used the newest.
 
         Returns:
             The samples and which of them are used for the first time (batch,), or None where too few may be used.
@@ -62,7 +62,7 @@ class ReplayWindow:
             return None
         fresh = self._uses[usable] == self._replay  # (n_usable,)
         age = (self._next - 1 - usable) % len(self._uses)
-        order = np.where(fresh, age / len(self._uses), 1 + rng.random(len(usable)))
+        order = self._replay - self._uses[usable] + np.where(fresh, age / len(self._uses), rng.random(len(usable)))
         chosen = usable[np.argpartition(order, batch - 1)[:batch]]
         first_use = self._uses[chosen] == self._replay
         self._uses[chosen] -= 1

@@ -19,6 +19,7 @@ from testbed.knobs import Knob, Knobs
 from testbed.loader import MAX_WORKERS, Loader
 from testbed.model import Trainer
 from testbed.replay_window import ReplayWindow, statistical_efficiency
+from testbed.shards import Samples
 
 IDLE_SECONDS = 0.2
 """How long the loop waits for new samples before it looks whether it shall stop."""
@@ -96,7 +97,7 @@ class ContinualTraining:
             self.publish_if_due()
             if not trained:
                 start = self._clock()
-                self._take(self.loader.take(IDLE_SECONDS))
+                self.take_in(self.loader.take(IDLE_SECONDS))
                 self._metrics.wait_seconds.inc(self._clock() - start)
 
     def stop(self) -> None:
@@ -106,7 +107,7 @@ class ContinualTraining:
 
     def train_batch(self) -> bool:
         """One optimizer step, if there are enough samples that may be used."""
-        self._take(self.loader.take())
+        self.take_in(self.loader.take())
         batch = self._knobs.count("training_batch_size")
         drawn = self._window.draw(self._rng, batch)
         if drawn is None:
@@ -146,7 +147,8 @@ class ContinualTraining:
         self._metrics.checkpoint_bytes.inc(size)
         return True
 
-    def _take(self, loaded: list) -> None:
+    def take_in(self, loaded: list[Samples]) -> None:
+        """Add samples to those that may be trained on."""
         for samples in loaded:
             self._metrics.demand.inc(self._window.add(samples))
         if loaded:

@@ -1,4 +1,4 @@
-"""Interleaved comparison on a live plant, A B B A ...: each pair gets the same demand, so drift of the machine cancels."""
+"""Interleaved comparison on a live plant, A B B A ...: a pair gets the same demand, so drift of the machine cancels."""
 
 from __future__ import annotations
 
@@ -58,24 +58,33 @@ class StaticArm:
 
 
 class ControllerArm:
-    """Lets the controller act."""
+    """Lets a controller act; each window has a fresh one that starts from the setting in force.
+
+    Args:
+        plant: what the controllers act on.
+        make: makes a controller.
+    """
 
     name = "trimtab"
 
-    def __init__(self, controller: Controller) -> None:
-        self.controller = controller
+    def __init__(self, plant: LivePlant, make: Callable[[], Controller]) -> None:
+        self.plant, self._make = plant, make
+        self.controller: Controller | None = None
         self._setting: np.ndarray | None = None
 
     def begin(self) -> None:
-        """Go back to where the controller was, and start without a bump from there."""
+        """Go back to where the last controller was and start without a bump from there."""
         if self._setting is not None:
-            self.controller.plant.apply(self._setting)
-        self.controller.start()
+            self.plant.apply(self._setting)
+        self.controller = self._make()
 
     def step(self) -> Snapshot:
         """One step of the controller's loop."""
+        if self.controller is None:
+            self.begin()
+            return self.step()
         decision = self.controller.step()
-        self._setting = self.controller.plant.setting
+        self._setting = self.plant.setting
         return decision.snapshot
 
 

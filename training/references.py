@@ -28,12 +28,14 @@ class References:
     Attributes:
         best_static: (n_knobs,) best static setting found on the training demands.
         threshold: tuned parameters of the threshold rule.
-        aimd: tuned parameters of AIMD.
+        aimd: tuned parameters of AIMD on cores.
+        aimd_and_batch: tuned parameters of AIMD on cores and on the serving batch.
     """
 
     best_static: np.ndarray
     threshold: ThresholdParameters
     aimd: AimdParameters
+    aimd_and_batch: AimdParameters
 
 
 def load_references(spec: SystemSpec, folder: Path | Traversable | None = None) -> References:
@@ -49,8 +51,9 @@ def load_references(spec: SystemSpec, folder: Path | Traversable | None = None) 
     setting = [float(static.get(knob.name, knob.default)) for knob in spec.knobs]
     return References(
         best_static=np.array(setting),
-        threshold=ThresholdParameters(**found.get("threshold", {}).get("parameters", {})),
-        aimd=AimdParameters(**found.get("aimd", {}).get("parameters", {})),
+        threshold=ThresholdParameters(**_parameters(found, "threshold")),
+        aimd=AimdParameters(**_parameters(found, "aimd")),
+        aimd_and_batch=AimdParameters(**_parameters(found, "aimd+batch")),
     )
 
 
@@ -65,10 +68,14 @@ def reference_policies(spec: SystemSpec, references: References) -> dict[str, di
         "threshold": {Role.ALLOCATION: ThresholdPolicy(allocation, references.threshold), Role.TUNING: held},
         "aimd": {Role.ALLOCATION: AimdPolicy(allocation, references.aimd), Role.TUNING: held},
         "aimd+batch": {
-            Role.ALLOCATION: AimdPolicy(allocation, references.aimd),
-            Role.TUNING: BatchAimdPolicy(tuning, best, references.aimd),
+            Role.ALLOCATION: AimdPolicy(allocation, references.aimd_and_batch),
+            Role.TUNING: BatchAimdPolicy(tuning, best, references.aimd_and_batch),
         },
     }
+
+
+def _parameters(found: dict[str, Any], heuristic: str) -> dict[str, float]:
+    return dict(found.get(heuristic, {}).get("parameters", {}))
 
 
 def _read(file: Path | Traversable, spec: SystemSpec) -> dict[str, Any]:

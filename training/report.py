@@ -50,7 +50,7 @@ def write_html(
         "<h2>Figures</h2>",
         _table(result["rows"]),
         "<h2>Load, latency and settings over time</h2>",
-        "<p class=muted>Each segment of demand was replayed to both, in turn; the two lines are aligned by segment.</p>",
+        "<p class=muted>Each segment of demand was replayed to both, in turn; the lines are aligned by segment.</p>",
         _svg(timeline(spec, windows, result["reference"], decisions)),
         "<h2>Efficiency, pair by pair</h2>",
         _svg(pairs_plot(result)),

@@ -33,9 +33,9 @@ def rollout(
 ) -> Rollout:
     """Run both roles for `periods` periods, from a plant that has just been reset.
 
-    One period passes before the first decision and is not recorded, since a policy decides on a full window. Both
-    policies see the same window and setting; allocation is decoded first, tuning on top of it. A role without a policy
-    leaves its knobs alone.
+    The first window passes before the first decision and is not recorded, as in the environment. Both policies see the
+    same window and setting; allocation is decoded first, tuning on top of it. A role without a policy leaves its knobs
+    alone.
 
     Args:
         plant: of one system, setting (n_knobs,), or of N, setting (N, n_knobs).
@@ -49,8 +49,8 @@ def rollout(
         policy.reset()
     if start_setting is not None:
         plant.apply(np.broadcast_to(start_setting, plant.setting.shape).copy())
-    first = plant.advance(spec.control_period_seconds).values
-    window = np.repeat(first[..., None, :], spec.window_periods, axis=-2)  # (..., window_periods, n_metrics)
+    warm_up = [plant.advance(spec.control_period_seconds).values for _ in range(spec.window_periods)]
+    window = np.stack(warm_up, axis=-2)  # (..., window_periods, n_metrics)
     values, settings, previous = [], [], []
     for _ in range(periods):
         setting = plant.setting

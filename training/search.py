@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import differential_evolution
 
-from agents.heuristics.aimd import AimdParameters, AimdPolicy
+from agents.heuristics.aimd import AimdParameters, AimdPolicy, BatchAimdPolicy
 from agents.heuristics.static import StaticPolicy
 from agents.heuristics.threshold import ThresholdParameters, ThresholdPolicy
 from agents.policy import Policy
@@ -26,7 +26,7 @@ from training.references import BEST_STATIC, HEURISTICS
 from training.rollout import rollout
 from training.scores import score_rollout
 
-Bounds = Mapping[str, tuple[float, float]]
+Bounds = dict[str, tuple[float, float]]
 
 THRESHOLD_BOUNDS: Bounds = {
     "serving": (0.3, 0.95),
@@ -41,7 +41,8 @@ AIMD_BOUNDS: Bounds = {
     "slack": (0.05, 0.8),
     "growth": (0.02, 1.0),
 }
-"""Ranges of the search; both contain the published defaults."""
+BATCH_BOUNDS: Bounds = {"increase_batch": (0.5, 8.0), "decrease_batch": (0.3, 0.99)}
+"""Ranges of the search; they contain the published defaults."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class SearchConfig:
 
 Score = Callable[[np.ndarray], np.ndarray]
 """(S, n) candidates -> (S,) mean reward, higher is better."""
+Make = Callable[[dict[str, np.ndarray], np.ndarray], dict[Role, Policy]]
+"""A heuristic with the given parameters, (S * D,) each, that leaves the other knobs at a setting (n_knobs,)."""
 
 
 def run_search(
@@ -97,7 +100,7 @@ def run_search(
         **vars(config),
         "evaluations": config.evaluations,
     }
-    report = _Counter(on_progress, 3 * (config.generations + 1))
+    report = _Counter(on_progress, 4 * (config.generations + 1))
     knobs = KnobScaling(spec.knobs)
     span = {knob.name: (-1.0, 1.0) for knob in spec.knobs}
     best, score = evolve(
@@ -107,8 +110,9 @@ def run_search(
     static = how | {"score": score, "setting": dict(zip(spec.knob_names, setting.tolist(), strict=True))}
     heuristics: dict[str, Any] = dict(how)
     for name, make, bounds in (
-        ("threshold", _threshold, THRESHOLD_BOUNDS),
-        ("aimd", _aimd, AIMD_BOUNDS),
+        ("threshold", trial.threshold, THRESHOLD_BOUNDS),
+        ("aimd", trial.aimd, AIMD_BOUNDS),
+        ("aimd+batch", trial.aimd_and_batch, AIMD_BOUNDS | BATCH_BOUNDS),
     ):
         found, score = evolve(trial.of(make, bounds, setting), bounds, config, report.called(name))
         heuristics[name] = {"score": score, "parameters": dict(zip(bounds, found.tolist(), strict=True))}
@@ -159,7 +163,8 @@ def evolve(
         vectorized=True,
         updating="deferred",
         polish=False,
-        tol=0.0,  # the budget ends the search, so that all searches get the same
+        tol=0.0,
+        atol=-1.0,  # never converged: the budget ends the search, so that all searches get the same
         rng=config.seed,
     )
     return np.asarray(found.x), -float(found.fun)
@@ -189,19 +194,31 @@ class _Trial:
         policies: dict[Role, Policy] = {role: StaticPolicy(task, settings) for role, task in self._tasks.items()}
         return self._score(policies, settings)
 
-    def of(self, make: Callable[[Task, dict[str, np.ndarray]], Policy], bounds: Bounds, setting: np.ndarray) -> Score:
-        """The score function of a heuristic's parameters, with the other knobs at `setting`."""
+    def of(self, make: Make, bounds: Bounds, setting: np.ndarray) -> Score:
+        """The score function of a heuristic's parameters, with the knobs that it leaves alone at `setting`."""
 
         def score(candidates: np.ndarray) -> np.ndarray:
             columns = dict(zip(bounds, self._per_system(candidates).T, strict=True))  # each (S * D,)
             settings = np.broadcast_to(setting, (len(candidates) * len(self._demands), len(setting)))
-            policies: dict[Role, Policy] = {
-                Role.ALLOCATION: make(self._tasks[Role.ALLOCATION], columns),
-                Role.TUNING: StaticPolicy(self._tasks[Role.TUNING], setting),
-            }
-            return self._score(policies, settings)
+            return self._score(make(columns, setting), settings)
 
         return score
+
+    def threshold(self, columns: dict[str, np.ndarray], setting: np.ndarray) -> dict[Role, Policy]:
+        """The threshold rule with parameters (S * D,)."""
+        policy = ThresholdPolicy(self._tasks[Role.ALLOCATION], ThresholdParameters(**columns))
+        return {Role.ALLOCATION: policy, Role.TUNING: StaticPolicy(self._tasks[Role.TUNING], setting)}
+
+    def aimd(self, columns: dict[str, np.ndarray], setting: np.ndarray) -> dict[Role, Policy]:
+        """AIMD on cores."""
+        policy = AimdPolicy(self._tasks[Role.ALLOCATION], AimdParameters(**columns))
+        return {Role.ALLOCATION: policy, Role.TUNING: StaticPolicy(self._tasks[Role.TUNING], setting)}
+
+    def aimd_and_batch(self, columns: dict[str, np.ndarray], setting: np.ndarray) -> dict[Role, Policy]:
+        """AIMD on cores and on the serving batch."""
+        parameters = AimdParameters(**columns)
+        batch = BatchAimdPolicy(self._tasks[Role.TUNING], setting, parameters)
+        return {Role.ALLOCATION: AimdPolicy(self._tasks[Role.ALLOCATION], parameters), Role.TUNING: batch}
 
     def _per_system(self, candidates: np.ndarray) -> np.ndarray:
         return np.repeat(candidates, len(self._demands), axis=0)
@@ -214,14 +231,6 @@ class _Trial:
         played = rollout(plant, policies, self._config.periods, start_setting=start)
         rewards = score_rollout(self._spec, played).reward  # (S * D,)
         return np.asarray(rewards.reshape(-1, count).mean(axis=1))
-
-
-def _threshold(task: Task, columns: dict[str, np.ndarray]) -> Policy:
-    return ThresholdPolicy(task, ThresholdParameters(**columns))
-
-
-def _aimd(task: Task, columns: dict[str, np.ndarray]) -> Policy:
-    return AimdPolicy(task, AimdParameters(**columns))
 
 
 class _Counter:

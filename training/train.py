@@ -122,7 +122,8 @@ class _Run:
             self._demands,
             episode_steps=config.episode_periods,
             partner=self._partner,
-            start_setting=self._start,
+            start_setting="random",  # so that it learns the way back from anywhere
+            partner_setting=self._start,
             stagger=True,  # without it every rollout holds one phase of the episode, and PPO becomes unstable
             randomize=True,
             peak_share=config.peak_share,
@@ -144,7 +145,7 @@ class _Run:
             self._spec, self._held_out, n=n, seed=VALIDATION_SEED, parameters=self._parameters, randomize=True
         )
         plant.reset(seed=VALIDATION_SEED, demand_indices=np.arange(n))
-        played = rollout(plant, policies, self._config.validation_periods, start_setting=self._start)
+        played = rollout(plant, policies, self._config.validation_periods)
         return float(score_rollout(self._spec, played).reward.mean())
 
     def hooks(self, log_directory: Path | None, seed: int, on_progress: Progress | None) -> TrainingHooks:

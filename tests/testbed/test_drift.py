@@ -18,7 +18,7 @@ def test_conditions_stay_within_their_ranges():
         world = drift.conditions(float(stream_time))
         assert 0 <= world.angle_bucket < len(drift.ANGLES)
         assert 0.6 <= world.contrast <= 1.0
-        assert 0.1 <= world.noise <= 0.3
+        assert 0.05 <= world.noise <= 0.2
         assert world.class_weights.sum() == pytest.approx(1.0)
         assert sorted(world.labels) == list(range(10))
 

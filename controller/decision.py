@@ -1,0 +1,132 @@
+"""Decision: what one period of the control loop saw, wanted, allowed and did; and how that is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from controller.shield import Refusal
+from controller.trial import Trial, Verdict
+from envs.spec import Role, SystemSpec
+from telemetry.metrics import Snapshot
+
+
+class Mode(StrEnum):
+    """How far the controller goes: only watch, decide without doing, or act."""
+
+    OFF = "off"
+    SHADOW = "shadow"
+    ACT = "act"
+
+
+@dataclass
+class Decision:
+    """One period of the loop.
+
+    Attributes:
+        time: seconds on the plant's clock, end of the period that was read.
+        at: wall clock, ISO 8601; a label only.
+        mode: in force.
+        snapshot: what was read.
+        before: (n_knobs,) in force when the decision was made.
+        setting: (n_knobs,) in force after it.
+        wanted: (n_knobs,) what the shield allowed; in shadow mode it is not carried out.
+        proposals: role -> (n_knobs,) what the policy wanted.
+        policies: role -> name of the policy that wanted it.
+        reasons: for every difference between what was wanted and what was done.
+        opened: trials of the changes made.
+        verdicts: of the trials that ended.
+        complete: whether no reading was missing.
+        stage_seconds: by stage.
+    """
+
+    time: float
+    at: str
+    mode: Mode
+    snapshot: Snapshot
+    before: np.ndarray
+    setting: np.ndarray
+    wanted: np.ndarray
+    proposals: Mapping[Role, np.ndarray] = field(default_factory=dict)
+    policies: Mapping[Role, str] = field(default_factory=dict)
+    reasons: list[Refusal] = field(default_factory=list)
+    opened: list[Trial] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    complete: bool = True
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> bool:
+        """Whether another setting is in force than before."""
+        return bool((self.setting != self.before).any())
+
+
+def intent_record(spec: SystemSpec, decision: Decision) -> dict[str, Any]:
+    """What is about to be changed: written before it is done, so that a crash leaves no unknown setting in force."""
+    return {
+        "kind": "intent",
+        "time": decision.time,
+        "at": decision.at,
+        "knobs": changes(spec, decision.before, decision.wanted),
+    }
+
+
+def decision_record(spec: SystemSpec, decision: Decision) -> dict[str, Any]:
+    """A decision as it stands in the journal; holds and refusals too."""
+    return {
+        "kind": "decision",
+        "time": decision.time,
+        "at": decision.at,
+        "mode": decision.mode,
+        "snapshot": summary(spec, decision.snapshot),
+        "proposals": {
+            role: {"policy": decision.policies.get(role), "knobs": changes(spec, decision.before, setting)}
+            for role, setting in decision.proposals.items()
+        },
+        "reasons": [{"reason": reason.reason, "detail": reason.detail} for reason in decision.reasons],
+        "allowed": changes(spec, decision.before, decision.wanted),
+        "before": decision.before,
+        "setting": decision.setting,
+        "opened": [_opened(spec, trial, decision) for trial in decision.opened],
+        "verdicts": [
+            {"id": v.trial.id, "outcome": v.outcome, "reason": v.reason, "gain": v.gain} for v in decision.verdicts
+        ],
+        "stage_seconds": {stage: round(seconds, 6) for stage, seconds in decision.stage_seconds.items()},
+    }
+
+
+def summary(spec: SystemSpec, snapshot: Snapshot) -> dict[str, float]:
+    """The metrics that SLOs and objectives are made of, by name, to four digits."""
+    names = [slo.metric for slo in spec.slos]
+    for objective in spec.workloads.values():
+        names += [objective.done, objective.wanted, objective.cpu_used]
+    catalogue = spec.catalogue
+    return {name: float(f"{snapshot.values[catalogue.index(name)]:.4g}") for name in dict.fromkeys(names)}
+
+
+def changes(spec: SystemSpec, before: np.ndarray, after: np.ndarray) -> dict[str, tuple[float, float]]:
+    """Knob -> (before, after), for the knobs that differ."""
+    return {
+        name: (float(old), float(new))
+        for name, old, new in zip(spec.knob_names, before, after, strict=True)
+        if old != new
+    }
+
+
+def _opened(spec: SystemSpec, trial: Trial, decision: Decision) -> dict[str, Any]:
+    return {
+        "id": trial.id,
+        "workload": trial.workload,
+        "role": trial.role,
+        "policy": decision.policies.get(trial.role),
+        "knobs": {
+            spec.knobs[knob].name: (old, new)
+            for knob, old, new in zip(trial.knobs, trial.before, trial.after, strict=True)
+        },
+        "seen_at": trial.seen_at,
+        "applied_at": trial.applied_at,
+    }

@@ -1,0 +1,275 @@
+"""The live learning system as a Plant: read over HTTP, set through actuators."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from controller import readings
+from controller.actuators.actuator import Actuator, ActuatorError
+from controller.actuators.choose import Actuators, build_actuators
+from controller.components import Component, Components
+from controller.plant_events import Event, EventKind
+from envs.plant import PlantError
+from envs.scaling import KnobScaling
+from envs.spec import SystemSpec
+from telemetry.collectors.host import HostSource
+from telemetry.collectors.scrape import ScrapeSource
+from telemetry.collectors.source import Source
+from telemetry.metrics import Snapshot
+from telemetry.sampler import Sampler, Sweep
+
+SCRAPED = ("serving", "training", "ingest", "load")
+READ_BACK_PERIODS = 10
+"""Every so often the knobs are read back from the components, to see what somebody else changed."""
+SCRAPE_SECONDS = 0.3
+"""Deadline of one component's scrape; four that hang still leave room for actuation after a period of a second."""
+
+
+class LivePlant:
+    """A running learning system of one spec.
+
+    Start, change and end are gentle: `setting` begins as what is in force, `close` restores it.
+
+    Args:
+        spec: metrics and knobs.
+        components: path of the launcher's `testbed.json`, or the same content as a mapping.
+        clock: seconds, monotonic.
+        sleep: waits for seconds.
+        wall_clock: seconds since 1970, for the age of the model.
+        extra_sources: read in every sweep besides the components; None takes the host's.
+        actuators: None picks the best that work here.
+
+    Raises:
+        PlantError: a component that the spec needs is not there, or the spec has a metric that nothing tells.
+    """
+
+    def __init__(
+        self,
+        spec: SystemSpec,
+        components: str | Path | Mapping[str, Mapping[str, Any]],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        wall_clock: Callable[[], float] = time.time,
+        extra_sources: Sequence[Source] | None = None,
+        actuators: Actuators | None = None,
+    ) -> None:
+        self.spec = spec
+        self._clock, self._sleep, self._wall_clock = clock, sleep, wall_clock
+        self._directory = Components(components)
+        self._components = self._directory.read()
+        missing = [workload for workload in spec.workloads if workload not in self._components]
+        if missing:
+            raise PlantError(f"no {missing[0]} among the components ({', '.join(self._components) or 'none'})")
+        extra = [HostSource()] if extra_sources is None else extra_sources
+        sources = [_ComponentSource(name, self._url_of) for name in SCRAPED]
+        self._sampler = Sampler([*sources, *extra], spec.control_period_seconds, clock)
+        self._averages = readings.Averages()
+        self._scaling = KnobScaling(spec.knobs)
+        self._events: list[Event] = []
+        self._period = 0
+        self._next_tick: float | None = None
+        self.missed_periods = 0
+        self.last_sweep: Sweep | None = None
+        self._before: Sweep | None = None
+        self._check_metrics()
+        self.actuators = build_actuators(spec, self._components) if actuators is None else actuators
+        self._setting = self._scaling.low.copy()
+        self._read_setting()
+
+    @property
+    def setting(self) -> np.ndarray:
+        """What is in force as read back from the actuators, (n_knobs,); a copy."""
+        return self._setting.copy()
+
+    def apply(self, setting: np.ndarray) -> None:
+        """Set what differs; an actuator that fails keeps its former value and is told by `take_events`.
+
+        Args:
+            setting: (n_knobs,) in natural units; clipped to the knobs' bounds, integer knobs rounded.
+
+        Raises:
+            ValueError: not finite, or of the wrong shape; nothing is changed.
+        """
+        wanted = np.asarray(setting, dtype=float)
+        if wanted.shape != self._setting.shape or not np.isfinite(wanted).all():
+            raise ValueError(f"a setting must be {len(self._setting)} finite numbers, given {setting!r}")
+        wanted = np.clip(
+            np.where(self._scaling.integer, np.rint(wanted), wanted), self._scaling.low, self._scaling.high
+        )
+        for actuator in self.actuators.used:
+            changed = [i for i in self._indices(actuator) if wanted[i] != self._setting[i]]
+            if changed:
+                self._drive(actuator, {self.spec.knobs[i].name: float(wanted[i]) for i in changed})
+
+    def advance(self, seconds: float) -> Snapshot:
+        """Wait for the next tick and read. A late call does not shift later ticks; ticks that passed are left out.
+
+        Args:
+            seconds: between ticks.
+
+        Returns:
+            The metrics of the time since the last reading; NaN where a reading is missing.
+        """
+        self._wait(seconds)
+        self._follow_restarts()
+        sweep = self._sampler.sweep()
+        values = np.full(len(self.spec.metrics), np.nan)
+        if self._before is not None:
+            interval = readings.Interval(self._before, sweep)
+            found = readings.read(interval, self._averages, self.spec.latency_slo_seconds, self._wall_clock)
+            values[:] = [found[metric.name] for metric in self.spec.metrics]
+        self._before = self.last_sweep = sweep
+        self._period += 1
+        if self._period % READ_BACK_PERIODS == 0:
+            self._look_for_other_hands()
+        return Snapshot(sweep.time, values)
+
+    def take_events(self) -> list[Event]:
+        """What happened since the last call, oldest first."""
+        events, self._events = self._events, []
+        return events
+
+    def close(self) -> None:
+        """Restore the setting found at start and remove the control groups; may be called twice."""
+        self.actuators.undo()
+
+    def _wait(self, seconds: float) -> None:
+        now = self._clock()
+        if self._next_tick is None:
+            self._next_tick = now
+        self._next_tick += seconds
+        if now > self._next_tick:
+            passed = int((now - self._next_tick) / seconds)
+            self.missed_periods += passed
+            self._next_tick += passed * seconds
+        self._sleep(max(0.0, self._next_tick - now))
+
+    def _follow_restarts(self) -> None:
+        """Go on with a component's new process: its counters begin anew, and its knobs are the defaults again."""
+        found = self._directory.read()
+        for name, component in found.items():
+            known = self._components.get(name)
+            if known is None or (component.pid, component.start, component.url) == (known.pid, known.start, known.url):
+                continue
+            if component.pid and not component.start:
+                continue  # the process has ended, and its successor is not announced yet
+            self._components[name] = component
+            self._forget(name)
+            self._attach(component)
+            detail = f"{name} was restarted: process {known.pid} -> {component.pid}"
+            if name in self.spec.workloads:
+                self._events.append(Event(EventKind.RESTARTED, name, detail))
+
+    def _attach(self, component: Component) -> None:
+        for actuator in self.actuators.of(component.name):
+            try:
+                actuator.attach(component)
+            except ActuatorError as error:
+                self._failed(actuator, error)
+            else:
+                self._read_back(actuator)
+
+    def _forget(self, name: str) -> None:
+        """No growth may be taken between two processes' counters, even where the new one is ahead."""
+        if self._before is not None:
+            mark = f'component="{name}"'
+            kept = {series: value for series, value in self._before.values.items() if mark not in series}
+            self._before = dataclasses.replace(self._before, values=kept)
+
+    def _look_for_other_hands(self) -> None:
+        former = self.setting
+        self._read_setting()
+        for i in np.flatnonzero(np.abs(self._setting - former) > 1e-6 * np.maximum(1.0, np.abs(former))):
+            knob = self.spec.knobs[i]
+            detail = f"{knob.name} was changed by somebody else: {former[i]:g} -> {self._setting[i]:g}"
+            self._events.append(Event(EventKind.CHANGED_ELSEWHERE, knob.workload, detail, knob.name))
+
+    def _read_setting(self) -> None:
+        for actuator in self.actuators.used:
+            self._read_back(actuator)
+
+    def _read_back(self, actuator: Actuator) -> None:
+        try:
+            self._in_force(actuator.read())
+        except ActuatorError as error:
+            self._failed(actuator, error)
+
+    def _drive(self, actuator: Actuator, values: Mapping[str, float]) -> None:
+        try:
+            self._in_force(actuator.apply(values))
+        except ActuatorError as error:
+            self._failed(actuator, error)
+            self._read_back_quietly(actuator)
+
+    def _read_back_quietly(self, actuator: Actuator) -> None:
+        """After a failure: whether it was carried out after all; the failure itself is told already."""
+        try:
+            self._in_force(actuator.read())
+        except ActuatorError:
+            return  # the former value stands, and the next period tries again
+
+    def _failed(self, actuator: Actuator, error: ActuatorError) -> None:
+        self._events.append(Event(EventKind.ACTUATOR_FAILED, actuator.workload, str(error)))
+
+    def _in_force(self, values: Mapping[str, float]) -> None:
+        """Quota and nice come in steps, and a component may have wider bounds: what is outside ours is at its edge."""
+        for name, value in values.items():
+            index = self.spec.knob_index(name)
+            self._setting[index] = np.clip(value, self._scaling.low[index], self._scaling.high[index])
+
+    def _indices(self, actuator: Actuator) -> list[int]:
+        return [self.spec.knob_index(name) for name in actuator.knobs]
+
+    def _url_of(self, name: str) -> str | None:
+        component = self._components.get(name)
+        return None if component is None else component.url
+
+    def _check_metrics(self) -> None:
+        empty = Sweep(0.0, {})
+        known = readings.read(readings.Interval(empty, empty), readings.Averages(), 1.0, self._wall_clock)
+        unknown = [metric.name for metric in self.spec.metrics if metric.name not in known]
+        if unknown:
+            raise PlantError(f"no component tells {unknown[0]!r}; known are: {', '.join(sorted(known))}")
+
+
+class _ComponentSource:
+    """A component's metrics, each series with the component's name as a label.
+
+    Args:
+        name: of the component.
+        url_of: its base URL now; None while there is no such component.
+    """
+
+    def __init__(self, name: str, url_of: Callable[[str], str | None]) -> None:
+        self.name = name
+        self._url_of = url_of
+        self._scrape: ScrapeSource | None = None
+        self._keys: dict[str, str] = {}
+
+    def collect(self) -> dict[str, float]:
+        """Current values; empty while there is no such component.
+
+        Raises:
+            SourceError: it does not answer, or not with metrics.
+        """
+        url = self._url_of(self.name)
+        if url is None:
+            return {}
+        if self._scrape is None or self._scrape.url != f"{url}/metrics":
+            self._scrape = ScrapeSource(self.name, f"{url}/metrics", deadline=SCRAPE_SECONDS)
+        return {self._key(series): value for series, value in self._scrape.collect().items()}
+
+    def _key(self, series: str) -> str:
+        key = self._keys.get(series)
+        if key is None:
+            label = f'component="{self.name}"'
+            key = f"{series[:-1]},{label}}}" if series.endswith("}") else f"{series}{{{label}}}"
+            self._keys[series] = key
+        return key

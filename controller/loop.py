@@ -1,0 +1,396 @@
+"""The control loop: read, observe, decide, shield, apply, verify, record. Once per control period, whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from agents.policy import Policy
+from controller.arbiter import Arbiter, Move, Situation
+from controller.conditions import Conditions
+from controller.decision import Decision, Mode, decision_record, intent_record
+from controller.journal import Journal, JournalError
+from controller.plant_events import EventKind, PlantWithEvents
+from controller.proposals import Proposer
+from controller.shield import Reason, Refusal, Shield, ShieldConfig, pinned_setting
+from controller.trial import Outcome, TrialConfig
+from controller.trials import Trials
+from envs.plant import Plant, PlantError
+from envs.spec import Role
+from envs.task import Task
+from telemetry.history import History
+from telemetry.metrics import Snapshot
+
+logger = logging.getLogger(__name__)
+
+STAGES = ("read", "observe", "decide", "shield", "apply", "verify", "record")
+
+
+@dataclass(frozen=True)
+class ControllerConfig:
+    """Everything about the loop that may be set."""
+
+    shield: ShieldConfig = field(default_factory=ShieldConfig)
+    """Limits that no policy can exceed."""
+    trial: TrialConfig = field(default_factory=TrialConfig)
+    """When a change counts as harmful."""
+    yield_seconds: float = 60.0
+    """How long a knob is left alone after somebody else changed it. Default: a minute to think, or to pin it."""
+
+
+class Stop(Protocol):
+    """What `Controller.run` looks at; `threading.Event` is one."""
+
+    def is_set(self) -> bool:
+        """Whether it is time to stop."""
+        ...
+
+
+@dataclass
+class _Plan:
+    """What one period is going to do.
+
+    Attributes:
+        setting: (n_knobs,) to be applied.
+        undone: (n_knobs,) with rollbacks, restorations and pins alone, in case no change may be made.
+        moves: those that open a trial when they are in force.
+    """
+
+    setting: np.ndarray
+    undone: np.ndarray
+    moves: list[Move] = field(default_factory=list)
+
+
+class Controller:
+    """Keeps a plant in trim. Starts from the setting in force, without a jump.
+
+    In mode `off` it only reads; in `shadow` it decides and writes down, and changes nothing; in `act` it changes the
+    setting. `paused` stops changes at once, but a change on trial is still rolled back if it proves harmful.
+
+    Args:
+        plant: to be controlled.
+        policies: by role; a role without one is not controlled.
+        fallback: by role, for periods in which the policy cannot be used.
+        journal: where every decision is written; without one that can be written, nothing is changed.
+        mode: to begin with; may be switched at any time.
+        config: limits and windows.
+        clock: seconds, monotonic, the same clock as the plant's snapshots.
+        wall_clock: seconds since 1970, for labels.
+    """
+
+    def __init__(
+        self,
+        plant: Plant,
+        policies: Mapping[Role, Policy],
+        fallback: Mapping[Role, Policy],
+        journal: Journal,
+        *,
+        mode: Mode | str = Mode.SHADOW,
+        config: ControllerConfig | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.plant, self.spec, self.journal = plant, plant.spec, journal
+        self.config = config or ControllerConfig()
+        self.paused = False
+        self.pins: dict[str, float] = {}
+        self._mode = Mode(mode)
+        self._clock, self._wall_clock = clock, wall_clock
+        self.history = History(len(self.spec.metrics), self.spec.window_periods)
+        self.shield = Shield(self.spec, self.config.shield)
+        self.arbiter = Arbiter(self.spec)
+        run_id = datetime.datetime.fromtimestamp(wall_clock(), datetime.UTC).strftime("%Y%m%dT%H%M%S")
+        self.trials = Trials(self.spec, self.config.trial, run_id)
+        self.proposer = Proposer({role: Task(self.spec, role) for role in policies}, policies, fallback)
+        self.proposer.reset()
+        self.conditions = Conditions()
+        self.last_known_good = plant.setting
+        self.last_decision: Decision | None = None
+        self.outcomes: Counter[str] = Counter()
+        self._decisions: Counter[str] = Counter()
+        self._stage_total = dict.fromkeys(STAGES, 0.0)
+        self._stage_last = dict.fromkeys(STAGES, 0.0)
+        self._started_at = clock()
+        self._due, self._complete = 0, 0
+        self._rollback_wanted: str | None = None
+        self._yielded: dict[str, float] = {}
+
+    @property
+    def mode(self) -> Mode:
+        """In force; switching away from `act` leaves the setting as it is and ends the trials."""
+        return self._mode
+
+    @mode.setter
+    def mode(self, mode: Mode | str) -> None:
+        mode = Mode(mode)
+        if mode is self._mode:
+            return
+        logger.info("mode %s -> %s", self._mode, mode)
+        if mode is Mode.ACT:
+            self.proposer.reset()
+        self._mode = mode
+
+    def rollback(self, id: str = "") -> None:
+        """Return in the next period: the running trial of this id, or everything to the last known good setting."""
+        self._rollback_wanted = id
+
+    def step(self) -> Decision:
+        """One period. Waits for it to end first, as `plant.advance` does.
+
+        Returns:
+            What was seen and done; it stands in the journal too.
+        """
+        with self._timed("read"):
+            snapshot = self._read()
+            decision = self._begin(snapshot)
+        with self._timed("observe"):
+            window = self.history.append(snapshot).window(self.spec.window_periods)
+            self._observe(decision)
+        with self._timed("decide"):
+            if self._mode is not Mode.OFF:
+                self._decide(decision, window)
+        with self._timed("shield"):
+            plan = self._plan(decision)
+        with self._timed("apply"):
+            self._apply(decision, plan)
+        with self._timed("verify"):
+            self._verify(decision, plan)
+        with self._timed("record"):
+            self._record(decision)
+        return decision
+
+    def run(self, stop: Stop, after_step: Callable[[Decision], None] | None = None) -> None:
+        """Step until `stop`. The plant keeps the time, so that late periods do not shift later ones.
+
+        Args:
+            stop: e.g. a `threading.Event`.
+            after_step: called with each decision, on this thread.
+        """
+        while not stop.is_set():
+            try:
+                decision = self.step()
+                if after_step is not None:
+                    after_step(decision)
+                self.conditions.note("broken period", None, self._clock())
+            except Exception as error:  # the one place whose job is to survive: a daemon that is gone controls nothing
+                self._decisions["failed"] += 1
+                if "broken period" not in self.conditions.active:
+                    logger.exception("a period failed; the setting in force is kept")
+                self.conditions.note("broken period", f"{type(error).__name__}: {error}", self._clock())
+
+    def metrics(self) -> dict[str, float]:
+        """The loop's own figures by series name, for `telemetry.exposition`."""
+        values = {
+            **{f'trimtab_controller_periods_total{{mode="{mode}"}}': float(self._decisions[mode]) for mode in Mode},
+            **{f'trimtab_controller_stage_seconds{{stage="{name}"}}': s for name, s in self._stage_last.items()},
+            **{f'trimtab_controller_stage_seconds_total{{stage="{name}"}}': s for name, s in self._stage_total.items()},
+            **{f'trimtab_controller_trials_total{{outcome="{o}"}}': float(self.outcomes[o]) for o in Outcome},
+        }
+        return values | {
+            "trimtab_controller_failed_periods_total": float(self._decisions["failed"]),
+            "trimtab_controller_trials_running": float(len(self.trials.running)),
+            "trimtab_controller_conditions": float(len(self.conditions.active)),
+            "trimtab_controller_availability_ratio": self.availability,
+        }
+
+    @property
+    def availability(self) -> float:
+        """Share of the periods since the start in which the loop decided on complete readings; 1 before the first."""
+        elapsed = int((self._clock() - self._started_at) / self.spec.control_period_seconds + 0.5)
+        due = max(self._due, elapsed)
+        return self._complete / due if due else 1.0
+
+    def _read(self) -> Snapshot:
+        """The period's snapshot; all NaN where the plant has none, or repeats an old one."""
+        problem = None
+        try:
+            snapshot = self.plant.advance(self.spec.control_period_seconds)
+            if snapshot.values.shape != (len(self.spec.metrics),):
+                problem = f"the reading has shape {snapshot.values.shape}, not ({len(self.spec.metrics)},)"
+            elif len(self.history) and not snapshot.time > self.history.times[-1]:
+                problem = f"the reading of {snapshot.time:.1f} s was repeated"
+        except PlantError as error:
+            problem = str(error)
+        self.conditions.note("no reading", problem, self._clock())
+        if problem is None:
+            return snapshot
+        last = float(self.history.times[-1]) if len(self.history) else -np.inf
+        return Snapshot(max(self._clock(), np.nextafter(last, np.inf)), np.full(len(self.spec.metrics), np.nan))
+
+    def _begin(self, snapshot: Snapshot) -> Decision:
+        at = datetime.datetime.fromtimestamp(self._wall_clock(), datetime.UTC).isoformat(timespec="milliseconds")
+        before = self.plant.setting
+        complete = bool(np.isfinite(snapshot.values).all())
+        self._due += 1
+        self._complete += complete
+        return Decision(
+            snapshot.time, at, self._mode, snapshot, before, before.copy(), before.copy(), complete=complete
+        )
+
+    def _observe(self, decision: Decision) -> None:
+        """Judge the running trials by the new period, and note what else happened to the plant."""
+        decision.verdicts += self.trials.observe(decision.snapshot, decision.before)
+        if self._mode is not Mode.ACT:
+            self._end_trials(decision, list(self.trials.running), f"mode {self._mode}")
+        blind = self.shield.missing(decision.snapshot, self._clock())
+        self.conditions.note("blind", None if blind is None else str(blind), self._clock())
+
+    def _decide(self, decision: Decision, window: np.ndarray) -> None:
+        proposals = self.proposer.propose(window, decision.before)
+        decision.proposals, decision.policies = proposals.settings, proposals.policies
+        decision.reasons += proposals.reasons
+        detail = "; ".join(reason.detail for reason in proposals.reasons) or None
+        if len(self.history) < self.spec.window_periods:
+            return  # readings are missing because the loop has just begun, which is no news
+        self.conditions.note("fallback", detail, self._clock())
+
+    def _plan(self, decision: Decision) -> _Plan:
+        """What comes back first, then the operator's pins, then new changes of workloads that nothing else touches."""
+        now = self._clock()
+        target = self._returned(decision)
+        undone, reasons = self.shield.check(target, decision.before, decision.snapshot, now, undo=True)
+        decision.reasons += reasons
+        touched: set[str] = {self.spec.knobs[i].workload for i in np.flatnonzero(undone != decision.before)}
+        plan = _Plan(undone.copy(), undone)
+        if not self._mode_allows_moves(decision):
+            return plan
+        pinned = {*self.pins, *(name for name, until in self._yielded.items() if until > now)}
+        moves = self.arbiter.moves(decision.proposals, decision.before, now, pinned)
+        admission = self.arbiter.admit(moves, undone, self._situation(now, touched))
+        setting, reasons = self.shield.check(admission.setting, undone, decision.snapshot, now)
+        decision.reasons += admission.refusals + reasons
+        plan.setting, plan.moves = setting, admission.moves
+        return plan
+
+    def _returned(self, decision: Decision) -> np.ndarray:
+        """The setting in force with rollbacks, restorations after restarts and pins in it, (n_knobs,)."""
+        target = decision.before.copy()
+        self._heed_events(decision, target)
+        wanted, self._rollback_wanted = self._rollback_wanted, None
+        if wanted is not None:
+            self._end_by_operator(decision, wanted)
+        for verdict in decision.verdicts:
+            self.outcomes[verdict.outcome] += 1
+            if verdict.outcome is Outcome.ROLLED_BACK:
+                target[verdict.trial.knobs] = verdict.trial.before
+            elif verdict.outcome is Outcome.KEEP:
+                self.last_known_good[verdict.trial.knobs] = verdict.trial.after
+        if wanted == "":
+            target[:] = self.last_known_good
+        return pinned_setting(self.spec, target, self.pins)
+
+    def _heed_events(self, decision: Decision, target: np.ndarray) -> None:
+        """Restarted components get back what was known to be good; a knob that somebody else changed is left alone."""
+        events = self.plant.take_events() if isinstance(self.plant, PlantWithEvents) else []
+        for event in events:
+            if event.kind is EventKind.RESTARTED:
+                own = [i for i, knob in enumerate(self.spec.knobs) if knob.workload == event.workload]
+                target[own] = self.last_known_good[own]
+                self._end_trials(decision, [event.workload], "the component was restarted")
+                decision.reasons.append(Refusal(Reason.RESTORED, event.detail))
+            elif event.kind is EventKind.CHANGED_ELSEWHERE:
+                self._yielded[event.knob] = self._clock() + self.config.yield_seconds
+                decision.reasons.append(Refusal(Reason.OVERRIDE, event.detail))
+            else:
+                decision.reasons.append(Refusal(Reason.ACTUATOR, event.detail))
+
+    def _end_by_operator(self, decision: Decision, id: str) -> None:
+        """End one running trial, or all; nothing of that kind is tried again for the time of a first backoff."""
+        chosen = [workload for workload, trial in self.trials.running.items() if id in ("", trial.id)]
+        for workload in chosen:
+            verdict = self.trials.end(workload, Outcome.ROLLED_BACK, "by the operator", self._clock())
+            if verdict is not None:
+                decision.verdicts.append(verdict)
+        if id and not chosen:
+            decision.reasons.append(Refusal(Reason.OVERRIDE, f"no trial {id} is running; nothing was rolled back"))
+        elif not id:
+            self.trials.pause_all(self._clock())
+            decision.reasons.append(Refusal(Reason.OVERRIDE, "back to the last known good setting, by the operator"))
+
+    def _mode_allows_moves(self, decision: Decision) -> bool:
+        if self.paused:
+            decision.reasons.append(Refusal(Reason.PAUSED, "by the operator"))
+        return not self.paused and self._mode is not Mode.OFF
+
+    def _situation(self, now: float, touched: set[str]) -> Situation:
+        last = self.trials.last
+        blind = last is None or not last.complete
+        least = self.config.trial.least_baseline_periods
+        return Situation(
+            now,
+            {**{w: t.id for w, t in self.trials.running.items()}, **dict.fromkeys(touched, "what was just restored")},
+            frozenset(self.trials.judge.broken(last) if last is not None else ()),
+            blind,
+            lambda workload, role: self.trials.pause_left(workload, role, now),
+            lambda workload: len(self.trials.baseline(workload)) >= least,
+        )
+
+    def _apply(self, decision: Decision, plan: _Plan) -> None:
+        """Write the intent down, then make the change; nothing outside `act` mode."""
+        decision.wanted = plan.setting
+        if self._mode is not Mode.ACT or (plan.setting == decision.before).all():
+            return
+        try:
+            self.journal.append(intent_record(self.spec, decision), durable=True)
+        except JournalError as error:
+            # What comes back stands in the journal already, so it goes ahead; nothing new does.
+            decision.reasons.append(Refusal(Reason.JOURNAL, str(error)))
+            decision.wanted, plan.moves = plan.undone, []
+        try:
+            if (decision.wanted != decision.before).any():
+                self.plant.apply(decision.wanted)
+        except (PlantError, ValueError) as error:
+            decision.reasons.append(Refusal(Reason.ACTUATOR, str(error)))
+
+    def _verify(self, decision: Decision, plan: _Plan) -> None:
+        """Read back what is in force; open a trial for every move that is."""
+        now = self._clock()
+        decision.setting = self.plant.setting
+        if self._mode is not Mode.ACT:
+            return
+        short = np.abs(decision.setting - decision.wanted) > 1e-3 * np.maximum(np.abs(decision.wanted), 1e-3)
+        for knob in np.flatnonzero(short):
+            asked, found = decision.wanted[knob], decision.setting[knob]
+            name = self.spec.knobs[knob].name
+            decision.reasons.append(Refusal(Reason.ACTUATOR, f"{name}: asked {asked:g}, in force {found:g}"))
+        self.conditions.note("actuator", "not all was applied" if short.any() else None, now)
+        self.shield.applied(decision.before, decision.setting, now)
+        for move in plan.moves:
+            if any(decision.setting[knob] != decision.before[knob] for knob in move.knobs):
+                ended = self.trials.end(move.workload, Outcome.SUPERSEDED, "capacity was added or given", now)
+                if ended is not None:
+                    self.outcomes[ended.outcome] += 1
+                    decision.verdicts.append(ended)
+                self.arbiter.applied(move)
+                decision.opened.append(self.trials.open(move, decision.before, decision.setting, now))
+
+    def _record(self, decision: Decision) -> None:
+        decision.stage_seconds = dict(self._stage_last)
+        self._decisions[self._mode] += 1
+        self.last_decision = decision
+        try:
+            self.journal.append(decision_record(self.spec, decision), durable=decision.changed)
+            self.conditions.note("journal", None, self._clock())
+        except JournalError as error:
+            self.conditions.note("journal", str(error), self._clock())
+
+    def _end_trials(self, decision: Decision, workloads: list[str], reason: str) -> None:
+        for workload in workloads:
+            verdict = self.trials.end(workload, Outcome.INCONCLUSIVE, reason, self._clock())
+            if verdict is not None:
+                decision.verdicts.append(verdict)
+
+    @contextlib.contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        yield
+        self._stage_last[stage] = time.perf_counter() - begin
+        self._stage_total[stage] += self._stage_last[stage]

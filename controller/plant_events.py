@@ -1,0 +1,41 @@
+"""What a plant may tell besides its metrics: restarts, failures of actuators, changes by others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+
+class EventKind(StrEnum):
+    """What happened."""
+
+    RESTARTED = "restarted"
+    ACTUATOR_FAILED = "actuator_failed"
+    CHANGED_ELSEWHERE = "changed_elsewhere"
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to one component.
+
+    Attributes:
+        kind: what.
+        workload: to which.
+        detail: one line.
+        knob: which knob, for `changed_elsewhere`.
+    """
+
+    kind: EventKind
+    workload: str
+    detail: str
+    knob: str = ""
+
+
+@runtime_checkable
+class PlantWithEvents(Protocol):
+    """A plant that tells events; the live one does."""
+
+    def take_events(self) -> list[Event]:
+        """What happened since the last call, oldest first."""
+        ...

@@ -1,0 +1,200 @@
+"""From what the components count to the metrics of a spec: one small function per workload.
+
+A component that could not be read, or whose counters were reset, gives NaN for its metrics, never an invented number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from telemetry.collectors.source import series_key
+from telemetry.sampler import Sweep, counter_delta, histogram_delta, histogram_quantile
+
+NAN = float("nan")
+ACCURACY_SECONDS = 15.0
+"""Time constant of the accuracy's exponential average: at 50 labels a second, a standard deviation of about 0.02."""
+DEMAND_SECONDS = 10.0
+"""Time constant of training's demand: data arrives in shards, several seconds apart."""
+OUTCOMES = ("ok", "rejected", "timeout", "error")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Two sweeps and what lies between them; every series carries its component as a label.
+
+    Attributes:
+        before: the earlier sweep.
+        after: the later one.
+    """
+
+    before: Sweep
+    after: Sweep
+
+    @property
+    def seconds(self) -> float:
+        """Time between the sweeps, as it really was."""
+        return self.after.time - self.before.time
+
+    def gauge(self, component: str, name: str) -> float:
+        """A level at the end; NaN where missing."""
+        value = self.after.values.get(series_key(name, component=component), NAN)
+        return value if math.isfinite(value) else NAN
+
+    def growth(self, component: str, name: str, **labels: str) -> float:
+        """How much a counter grew; NaN where missing or reset."""
+        return counter_delta(self.before, self.after, series_key(name, **labels, component=component))
+
+    def rate(self, component: str, name: str, **labels: str) -> float:
+        """Growth of a counter per second; NaN where missing or reset."""
+        return self.growth(component, name, **labels) / self.seconds if self.seconds > 0 else NAN
+
+
+class Averages:
+    """The two metrics that look back beyond one period."""
+
+    def __init__(self) -> None:
+        self._correct, self._answered = 0.0, 0.0
+        self._demand = NAN
+
+    def accuracy(self, interval: Interval) -> float:
+        """Share of right answers, both counts averaged exponentially; NaN while there was no feedback yet."""
+        correct, answered = (interval.growth("load", f"load_{name}_total") for name in ("correct", "answered"))
+        if not (math.isfinite(correct) and math.isfinite(answered)):
+            return NAN
+        keep = math.exp(-interval.seconds / ACCURACY_SECONDS)
+        self._correct = self._correct * keep + correct
+        self._answered = self._answered * keep + answered
+        return min(1.0, self._correct / self._answered) if self._answered > 0 else NAN
+
+    def demand(self, interval: Interval) -> float:
+        """Sample uses per second that newly arrived data allows, averaged exponentially."""
+        rate = interval.rate("training", "training_demand_samples_total")
+        if math.isfinite(rate):
+            weight = 1.0 - math.exp(-interval.seconds / DEMAND_SECONDS)
+            self._demand = rate if math.isnan(self._demand) else self._demand + (rate - self._demand) * weight
+            return self._demand
+        return NAN
+
+
+def serving(interval: Interval, slo_seconds: float, wall_time: float) -> dict[str, float]:
+    """Metrics of serving.
+
+    Args:
+        interval: of the period.
+        slo_seconds: the latency SLO, one of the histogram's bounds.
+        wall_time: seconds since 1970.
+    """
+    queue = interval.gauge("serving", "serving_queue_requests")
+    failed = sum(interval.rate("serving", "serving_responses_total", outcome=outcome) for outcome in OUTCOMES[1:])
+    batches = interval.growth("serving", "serving_batches_total")
+    batched = interval.growth("serving", "serving_batched_requests_total")
+    trained = interval.gauge("serving", "serving_model_trained_timestamp_seconds")
+    return {
+        "serving_arrivals_per_second": interval.rate("serving", "serving_requests_total"),
+        **_latency(interval, slo_seconds, queue),
+        "serving_queue_requests": queue,
+        "serving_failed_per_second": failed,
+        "serving_batch_mean_size": 0.0 if batches == 0 else batched / batches,
+        # Zero is the gauge's value before a first model: there is no age then.
+        "serving_model_age_seconds": max(0.0, wall_time - trained) if trained > 0 else NAN,
+        **_process(interval, "serving"),
+    }
+
+
+def training(interval: Interval, averages: Averages) -> dict[str, float]:
+    """Metrics of training."""
+    return {
+        "training_samples_per_second": interval.rate("training", "training_samples_total"),
+        "training_goodput_per_second": interval.rate("training", "training_goodput_samples_total"),
+        "training_demand_per_second": averages.demand(interval),
+        "training_backlog_samples": interval.gauge("training", "training_backlog_samples"),
+        **_process(interval, "training"),
+    }
+
+
+def ingest(interval: Interval) -> dict[str, float]:
+    """Metrics of ingest."""
+    return {
+        "ingest_arrivals_per_second": interval.rate("ingest", "ingest_events_received_total"),
+        "ingest_written_per_second": interval.rate("ingest", "ingest_events_written_total"),
+        "ingest_backlog_events": interval.gauge("ingest", "ingest_backlog_events"),
+        "ingest_lag_seconds": interval.gauge("ingest", "ingest_lag_seconds"),
+        **_process(interval, "ingest"),
+    }
+
+
+def shared(interval: Interval) -> dict[str, float]:
+    """Metrics of what the workloads share: storage, network, processors."""
+    written = interval.rate("training", "training_checkpoint_bytes_total")
+    written += interval.rate("ingest", "ingest_written_bytes_total")
+    moved = interval.rate("serving", "serving_received_bytes_total")
+    moved += interval.rate("serving", "serving_sent_bytes_total")
+    moved += interval.rate("ingest", "ingest_received_bytes_total")
+    return {
+        "storage_written_bytes_per_second": written,
+        "network_moved_bytes_per_second": moved,
+        "host_cpu_used_ratio": _host_cpu(interval),
+    }
+
+
+def read(
+    interval: Interval, averages: Averages, slo_seconds: float, wall_clock: Callable[[], float]
+) -> dict[str, float]:
+    """All metrics that can be derived, by name; NaN where a reading is missing."""
+    return {
+        **serving(interval, slo_seconds, wall_clock()),
+        "serving_accuracy_ratio": averages.accuracy(interval),
+        **training(interval, averages),
+        **ingest(interval),
+        **shared(interval),
+    }
+
+
+def _latency(interval: Interval, slo_seconds: float, queue: float) -> dict[str, float]:
+    """Percentiles, and the requests within the SLO; failed requests lie in the bucket to +inf.
+
+    Where none finished: with none waiting nobody was kept waiting (0 s, all within the SLO); with some waiting, the
+    period itself is what they waited at least, and none is within the SLO.
+    """
+    bounds, counts = histogram_delta(
+        interval.before, interval.after, "serving_latency_seconds", {"component": "serving"}
+    )
+    total = float(counts.sum()) if len(counts) else NAN
+    within = float(counts[bounds <= slo_seconds * (1 + 1e-9)].sum()) if len(counts) else NAN
+    if total == 0:
+        waited = 0.0 if queue == 0 else interval.seconds if queue > 0 else NAN
+        ratio = 1.0 if queue == 0 else 0.0 if queue > 0 else NAN
+        percentiles = [waited, waited]
+    else:
+        ratio = within / total
+        percentiles = [histogram_quantile(bounds, counts, q) for q in (0.5, 0.99)]
+    return {
+        "serving_goodput_per_second": within / interval.seconds if interval.seconds > 0 else NAN,
+        "serving_within_slo_ratio": ratio,
+        "serving_latency_p50_seconds": percentiles[0],
+        "serving_latency_p99_seconds": percentiles[1],
+    }
+
+
+def _process(interval: Interval, component: str) -> dict[str, float]:
+    return {
+        f"{component}_cpu_used_cores": interval.rate(component, "process_cpu_seconds_total"),
+        f"{component}_memory_bytes": interval.gauge(component, "process_resident_memory_bytes"),
+    }
+
+
+def _host_cpu(interval: Interval) -> float:
+    """Share of the host's processor time that was not idle."""
+    idle, total = 0.0, 0.0
+    for series in interval.after.values:
+        if series.startswith("node_cpu_seconds_total{"):
+            growth = counter_delta(interval.before, interval.after, series)
+            # Idle time as the kernel shows it may step back by a tick; such a processor tells nothing this period.
+            total += growth
+            if 'mode="idle"' in series or 'mode="iowait"' in series:
+                idle += growth
+    return float(np.clip(1.0 - idle / total, 0.0, 1.0)) if total > 0 else NAN

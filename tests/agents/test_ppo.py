@@ -1,0 +1,157 @@
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, VectorEnv
+from stable_baselines3 import PPO
+
+from agents.ppo import BatchVecEnv, TrainingHooks, export, train_ppo
+from agents.ppo_config import PpoConfig
+
+EPISODE = 8
+QUICK = PpoConfig(
+    n_envs=32, n_steps=16, batch_size=128, n_epochs=6, total_steps=20_000, learning_rate=3e-3, gamma=0.5,
+    hidden=(16, 16), evaluations=4, reward_scale=1.0, target_kl=None,
+)  # fmt: skip
+
+
+class Follow(VectorEnv):
+    """The best action is half of the first observation and minus the second; the reward is minus the squared miss."""
+
+    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+
+    def __init__(self, num_envs: int, missing: bool = False) -> None:
+        self.num_envs, self.missing = num_envs, missing
+        self.single_observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+        self.single_action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+
+    def _new(self) -> np.ndarray:
+        return self.rng.uniform(-1, 1, (self.num_envs, 2)).astype(np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        self.rng = np.random.default_rng(seed)
+        self.steps = np.arange(self.num_envs) % EPISODE  # staggered
+        self.now = self._new()
+        return self.now, {}
+
+    def step(self, actions):
+        miss = actions - best(self.now)
+        reward = -(miss**2).sum(axis=-1)
+        self.steps += 1
+        done = self.steps >= EPISODE
+        self.now = self._new()
+        infos = {"terms": {"miss": reward}, "slo_met": miss[:, 0] < 0.5, "final_obs": np.full(self.num_envs, None)}
+        for i in np.flatnonzero(done):
+            infos["final_obs"][i] = np.full(2, 0.25, dtype=np.float32)
+        self.steps[done] = 0
+        if self.missing:
+            self.now[0, 0] = np.nan
+            reward[1] = np.nan
+        return self.now, reward, np.zeros(self.num_envs, dtype=bool), done, infos
+
+
+def best(observation: np.ndarray) -> np.ndarray:
+    return observation * np.array([0.5, -1.0])
+
+
+def score(policy) -> float:
+    observations = np.random.default_rng(9).uniform(-1, 1, (256, 2))
+    return -float(np.abs(policy.act(observations) - best(observations)).mean())
+
+
+def test_exported_network_equals_the_trained_one():
+    model = PPO("MlpPolicy", BatchVecEnv(Follow(4)), n_steps=4, batch_size=16, seed=3, device="cpu")
+    observations = np.random.default_rng(0).uniform(-1, 1, (50, 2)).astype(np.float32)
+    expected, _ = model.predict(observations, deterministic=True)
+    np.testing.assert_allclose(export(model).act(observations), expected, atol=1e-5)
+
+
+def test_a_known_best_answer_is_learned_within_seconds():
+    result = train_ppo(QUICK, Follow(32), seed=0, hooks=TrainingHooks(evaluate=score))
+    assert score(result.policy) > -0.12  # the untrained policy misses by 0.4 on average
+    assert result.curve[-1][1] > result.curve[0][1]
+
+
+def test_the_best_policy_seen_is_the_one_returned():
+    marks = iter([0.1, 0.9, 0.3, 0.2, 0.1, 0.0])
+    seen = []
+
+    def judge(policy):
+        seen.append(policy)
+        return next(marks)
+
+    config = QUICK.model_copy(update={"total_steps": 2048})
+    result = train_ppo(config, Follow(32), hooks=TrainingHooks(evaluate=judge))
+    assert result.policy is seen[1]
+
+
+def test_the_same_seed_gives_the_same_actions_and_another_seed_others():
+    config = QUICK.model_copy(update={"total_steps": 2048})
+    first, again, other = (train_ppo(config, Follow(32), seed=seed).policy for seed in (5, 5, 6))
+    observations = np.random.default_rng(0).uniform(-1, 1, (8, 2))
+    np.testing.assert_array_equal(first.act(observations), again.act(observations))
+    assert np.abs(first.act(observations) - other.act(observations)).max() > 1e-3
+
+
+def test_an_untrained_policy_starts_from_the_given_action():
+    config = QUICK.model_copy(update={"total_steps": 512, "learning_rate": 1e-9})
+    hooks = TrainingHooks(initial_action=np.array([0.5, -0.25]))
+    action = train_ppo(config, Follow(32), hooks=hooks).policy.act(np.zeros(2))
+    np.testing.assert_allclose(action, [0.5, -0.25], atol=0.02)
+
+
+def test_finished_episodes_tell_that_they_were_cut_off_and_how_they_ended():
+    env = BatchVecEnv(Follow(EPISODE))
+    env.seed(0)
+    env.reset()
+    _, _, dones, infos = env.step(np.zeros((EPISODE, 2), dtype=np.float32))
+    assert dones.tolist() == [False] * (EPISODE - 1) + [True]
+    assert infos[-1]["TimeLimit.truncated"] is True
+    assert infos[-1]["terminal_observation"].tolist() == [0.25, 0.25]
+    assert infos[0] == {}
+
+
+def test_missing_readings_never_reach_the_learner():
+    env = BatchVecEnv(Follow(4, missing=True))
+    env.reset()
+    for _ in range(3):
+        observation, reward, _, _ = env.step(np.zeros((4, 2), dtype=np.float32))
+        assert np.isfinite(observation).all()
+        assert np.isfinite(reward).all()
+
+
+def test_means_cover_what_happened_since_the_last_call():
+    env = BatchVecEnv(Follow(4), reward_scale=0.1)
+    env.reset()
+    _, reward, _, _ = env.step(np.zeros((4, 2), dtype=np.float32))
+    means = env.means()
+    assert means["reward"] == pytest.approx(reward.mean() / 0.1, rel=1e-5)
+    assert means["terms/miss"] == pytest.approx(means["reward"])
+    assert env.means() == {}
+
+
+def test_scalars_and_a_checkpoint_are_written(tmp_path: Path):
+    config = QUICK.model_copy(update={"total_steps": 1024})
+    calls = []
+    hooks = TrainingHooks(
+        on_progress=lambda done, total, message: calls.append((done, total)),
+        evaluate=score,
+        log_directory=tmp_path,
+        checkpoint_directory=tmp_path,
+    )
+    train_ppo(config, Follow(32), hooks=hooks)
+    assert (tmp_path / "last.zip").is_file()
+    assert list(tmp_path.rglob("events.out.tfevents.*"))
+    assert calls == [(512, 1024), (1024, 1024)]
+
+
+def test_environment_and_configuration_must_agree_on_the_number_of_systems():
+    with pytest.raises(ValueError, match="32 systems"):
+        train_ppo(QUICK, Follow(4))
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 100}, {"gama": 0.9}, {"gamma": 1.5}])
+def test_wrong_hyperparameters_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        PpoConfig(**wrong)

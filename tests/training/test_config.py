@@ -1,0 +1,39 @@
+import pytest
+
+from envs.spec import Role
+from training.config import ConfigError, TrainingConfig
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_shipped_configurations_are_valid_and_validate_on_other_seeds(role):
+    config = TrainingConfig.load(None, role)
+    assert not set(config.demands.seeds) & set(config.validation.seeds)
+
+
+def test_values_come_from_the_file_and_defaults_fill_the_rest(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("episode_periods = 99\n[ppo]\ngamma = 0.5\n")
+    config = TrainingConfig.load(file, Role.TUNING)
+    assert (config.episode_periods, config.ppo.gamma, config.ppo.n_epochs) == (99, 0.5, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("episode = 3", "unknown key 'episode'; known keys: ppo, demands"),
+        ("[ppo]\ngama = 3", r"unknown key 'ppo\.gama'; known keys: n_envs"),
+        ("[ppo]\ngamma = 3", r"ppo\.gamma: .*given 3"),
+        ("ppo = ", "not valid TOML"),
+    ],
+)
+def test_a_wrong_file_is_explained_in_one_line(tmp_path, text, message):
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=message) as refused:
+        TrainingConfig.load(file, Role.ALLOCATION)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.toml"):
+        TrainingConfig.load(tmp_path / "nowhere.toml", Role.ALLOCATION)

@@ -1,0 +1,215 @@
+"""The main job: the shipped policies run online on a real learning system, compared with a static setting."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents.artifact import load_shipped
+from agents.heuristics.fallback import fallback_policies
+from controller.journal import Journal, optimizations
+from controller.live_plant import LivePlant
+from controller.loop import Controller, ControllerConfig
+from controller.shield import ShieldConfig
+from envs.spec import Role, SystemSpec
+from telemetry.public_traces import load_demand
+from telemetry.trace import TraceRecorder
+from telemetry.workload import Demand, generate_demand
+from testbed.capacity import measure_capacity
+from testbed.launcher import Testbed
+from training.comparison import compare
+from training.live import ControllerArm, Progress, StaticArm, Window, cut, run_interleaved
+from training.references import load_references
+from training.report import write_html, write_tensorboard
+
+PEAK_SHARE = 0.8
+"""Peak of the replayed trace, as a share of what serving can do with good settings (measured at the start)."""
+
+MEAN_EVENTS_PER_SECOND = 80.0
+"""Mean rate of labelled events; with it training needs about a third of a core when it is tuned well."""
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """What the demo does; the defaults take under eight minutes."""
+
+    pairs: int = 6
+    """Segments of the demand; each is replayed to both arms."""
+    periods: int = 28
+    """Counted control periods of a window."""
+    settle_periods: int = 5
+    """Periods before them that are not counted: the other arm's queues drain, the controller's window fills."""
+    warm_up_periods: int = 20
+    """Periods that each arm runs before the first window."""
+    trace: Path | None = None
+    """A request trace in any supported format; None is a generated day (`telemetry.workload`, seed 2024)."""
+    reference: str = "default"
+    """`default` (the static default) or `best-static` (the best static setting that `trimtab search` found)."""
+    seed: int = 2024
+    """Of the generated day."""
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo leaves.
+
+    Attributes:
+        summary: the JSON object with its stable keys.
+        windows: every counted window.
+        out: folder with `report.html`, `result.json`, `journal.jsonl`, `trace/` and `tensorboard/`.
+        notes: lines for people.
+    """
+
+    summary: dict[str, Any]
+    windows: list[Window]
+    out: Path
+    notes: list[str]
+
+
+def run_demo(
+    spec: SystemSpec,
+    out: Path,
+    config: DemoConfig,
+    *,
+    on_stage: Callable[[str], None] = lambda stage: None,
+    on_period: Callable[[Progress], None] = lambda progress: None,
+) -> DemoResult:
+    """Start the testbed, compare, write report and logs, leave nothing running.
+
+    Args:
+        spec: the reference system.
+        out: folder for results; made if missing.
+        config: length and reference.
+        on_stage: called with each stage's name.
+        on_period: called after each control period.
+
+    Raises:
+        TestbedError: the testbed cannot be started.
+        TraceError: the trace cannot be read.
+        ArtifactError: a shipped policy does not fit the spec.
+    """
+    demand = _demand(config)
+    policies = {role: load_shipped(role, spec) for role in Role}
+    out.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        on_stage("starting the testbed")
+        testbed = stack.enter_context(Testbed(log_dir=out / "logs"))
+        testbed.wait_ready()
+        on_stage("measuring what serving can do")
+        capacity = measure_capacity(testbed.url("serving"))
+        plant = LivePlant(spec, testbed.state_dir / "testbed.json")
+        stack.callback(plant.close)
+        journal = Journal(out / "journal.jsonl")
+        stack.callback(journal.close)
+        recorder = stack.enter_context(
+            TraceRecorder(out / "trace", spec.catalogue.names, spec.knob_names, metadata=_metadata(spec, capacity))
+        )
+
+        def controller() -> Controller:
+            shield = ShieldConfig(reversals_per_hour=60.0 * _compression(demand, spec, config))
+            limits = dataclasses.replace(ControllerConfig(), shield=shield)
+            return Controller(plant, policies, fallback_policies(spec), journal, mode="act", config=limits)
+
+        def record(progress: Progress) -> None:
+            testbed.poll()
+            recorder.append(progress.snapshot.time, progress.snapshot.values, progress.setting)
+            on_period(progress)
+
+        on_stage("replaying the trace")
+        scaled = demand.scaled(PEAK_SHARE * capacity, MEAN_EVENTS_PER_SECOND)
+        windows = run_interleaved(
+            plant,
+            testbed.url("load"),
+            [_reference(plant, config.reference), ControllerArm(plant, controller)],
+            cut(scaled, spec, config.pairs, config.periods, config.settle_periods),
+            settle_periods=config.settle_periods,
+            warm_up_periods=config.warm_up_periods,
+            on_period=record,
+        )
+        enforced, actuators = plant.actuators.enforced, plant.actuators.report()
+    on_stage("writing the report")
+    notes = [_reference_note(spec, config), *actuators.splitlines()]
+    return _finish(spec, out, windows, notes, enforced=enforced, capacity=capacity, demand=demand.name)
+
+
+def _finish(spec: SystemSpec, out: Path, windows: list[Window], notes: list[str], **facts: Any) -> DemoResult:
+    ours = [window for window in windows if window.arm == ControllerArm.name]
+    theirs = [window for window in windows if window.arm != ControllerArm.name]
+    records = Journal.read(out / "journal.jsonl")
+    made = optimizations(records)
+    summary = compare(spec, theirs, ours) | {
+        "optimizations": made.count,
+        "rolled_back": made.rolled_back,
+        "kept": made.kept,
+        "inconclusive": made.inconclusive,
+        "superseded": made.superseded,
+        "opportunity_to_applied_p99_seconds": made.opportunity_to_applied_p99_seconds,
+        "root": facts["enforced"],
+        "capacity_requests_per_second": facts["capacity"],
+        "demand": facts["demand"],
+        "out": str(out),
+    }
+    (out / "result.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_tensorboard(out / "tensorboard", spec, windows)
+    write_html(out / "report.html", spec, summary, windows, changes_made(records), notes)
+    return DemoResult(summary, windows, out, notes)
+
+
+def changes_made(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The journal's optimizations, one dict each: time (plant's clock), workload, changes, verdict, reason."""
+    changes: dict[str, dict[str, Any]] = {}
+    for record in records:
+        for opened in record.get("opened", []):
+            knobs = ", ".join(f"{name} {old:.3g} → {new:.3g}" for name, (old, new) in opened["knobs"].items())
+            changes[opened["id"]] = {
+                "time": opened["applied_at"],
+                "workload": f"{opened['workload']} ({opened['role']})",
+                "changes": knobs,
+                "verdict": "running",
+                "reason": "",
+            }
+        for verdict in record.get("verdicts", []):
+            if verdict["id"] in changes:
+                changes[verdict["id"]] |= {"verdict": verdict["outcome"], "reason": verdict["reason"]}
+    return list(changes.values())
+
+
+def _demand(config: DemoConfig) -> Demand:
+    return load_demand(config.trace) if config.trace else generate_demand(config.seed, family="servegen")
+
+
+def _compression(demand: Demand, spec: SystemSpec, config: DemoConfig) -> float:
+    """How many times faster than life the demand runs; budgets per hour of demand grow by it (at most 60-fold)."""
+    replayed = config.pairs * config.periods * spec.control_period_seconds
+    return float(np.clip(demand.duration / replayed, 1.0, 60.0))
+
+
+def _reference(plant: LivePlant, name: str) -> StaticArm:
+    if name == "best-static":
+        return StaticArm(plant, load_references(plant.spec).best_static, "best static setting")
+    return StaticArm(plant, plant.spec.default_setting, "static default")
+
+
+def _reference_note(spec: SystemSpec, config: DemoConfig) -> str:
+    best = config.reference == "best-static"
+    setting = load_references(spec).best_static if best else spec.default_setting
+    knobs = ", ".join(f"{name} {value:.3g}" for name, value in zip(spec.knob_names, setting, strict=True))
+    return f"Reference: {'best static setting' if best else 'static default'} ({knobs})."
+
+
+def _metadata(spec: SystemSpec, capacity: float) -> dict[str, Any]:
+    return {
+        "spec": spec.name,
+        "spec_fingerprint": spec.fingerprint,
+        "source": "demo",
+        "wall_start": time.time(),
+        "capacity_requests_per_second": capacity,
+    }

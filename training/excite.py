@@ -1,0 +1,94 @@
+"""Excitation: moves load and knobs of a live system over their ranges and records what happens, for `calibrate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import qmc
+
+from controller.live_plant import LivePlant
+from envs.scaling import KnobScaling
+from envs.spec import Role, SystemSpec
+from envs.task import Task
+from telemetry.trace import TraceRecorder
+from telemetry.workload import Demand
+from training.live import replay
+
+GOOD_SHARE = 0.5
+"""Half of the settings have one thread per component: with more, most of the range is the cliff alone."""
+
+
+def excitation_settings(spec: SystemSpec, count: int, seed: int) -> np.ndarray:
+    """Settings spread evenly over all knobs (a scrambled Sobol sequence), (count, n_knobs), within the CPU there is.
+
+    The first one is the static default.
+    """
+    knobs = KnobScaling(spec.knobs)
+    points = qmc.Sobol(len(spec.knobs), seed=seed).random(1 << max(1, (count - 1).bit_length()))[:count]
+    settings = Task(spec, Role.ALLOCATION).fit_cpu(knobs.unscale(2.0 * points - 1.0))
+    threads = [i for i, knob in enumerate(spec.knobs) if knob.unit == "threads" and "worker" not in knob.name]
+    single = np.random.default_rng(seed).random(count) < GOOD_SHARE
+    settings[np.ix_(single, threads)] = 1.0
+    settings[0] = spec.default_setting
+    return settings
+
+
+def excitation_demand(spec: SystemSpec, count: int, periods: int, seed: int, capacity: float, events: float) -> Demand:
+    """A load level for each setting, 5 to 90 % of the capacity, and an event rate of 0.3 to 1.7 times `events`."""
+    rng = np.random.default_rng(seed)
+    requests = np.repeat(capacity * rng.uniform(0.05, 0.9, count), periods)
+    arrivals = np.repeat(events * rng.uniform(0.3, 1.7, count), periods)
+    return Demand(f"excitation-{seed}", spec.control_period_seconds, requests, arrivals, source="excitation")
+
+
+def record_excitation(
+    plant: LivePlant,
+    load_url: str,
+    out: Path,
+    *,
+    capacity: float,
+    events: float,
+    count: int = 48,
+    periods: int = 8,
+    seed: int = 0,
+    on_period: Callable[[int, int], None] = lambda done, total: None,
+) -> Path:
+    """Hold each of `count` settings for `periods` control periods under its own load, and record every period.
+
+    Args:
+        plant: live.
+        load_url: of the load generator.
+        out: folder of the trace.
+        capacity: requests per second that serving can do.
+        events: nominal events per second.
+        count: settings.
+        periods: how long each is held.
+        seed: of settings, loads and arrivals.
+        on_period: called with periods done and in all.
+
+    Returns:
+        `out`.
+    """
+    spec = plant.spec
+    settings = excitation_settings(spec, count, seed)
+    demand = excitation_demand(spec, count, periods, seed, capacity, events)
+    metadata = {
+        "spec": spec.name,
+        "spec_fingerprint": spec.fingerprint,
+        "source": "excitation",
+        "seed": seed,
+        "periods_per_setting": periods,
+        "capacity_requests_per_second": capacity,
+    }
+    plant.apply(settings[0])
+    plant.advance(spec.control_period_seconds)
+    replay(load_url, demand, seed)
+    with TraceRecorder(out, spec.catalogue.names, spec.knob_names, metadata=metadata) as recorder:
+        for index in range(count * periods):
+            plant.apply(settings[index // periods])
+            snapshot = plant.advance(spec.control_period_seconds)
+            recorder.append(snapshot.time, snapshot.values, plant.setting)
+            on_period(index + 1, count * periods)
+    return out
