@@ -53,11 +53,11 @@ class BatchVecEnv(VecEnv):
     training.
     """
 
-    def __init__(self, env: VectorEnv, reward_scale: float = 1.0) -> None:
+    def __init__(self, env: VectorEnv, reward_scale: float = 1.0, change_weight: float = 1.0) -> None:
         observation_space, action_space = env.single_observation_space, env.single_action_space
         self.env = env  # before super, which asks it for its render mode
         super().__init__(env.num_envs, observation_space, action_space)
-        self.reward_scale = reward_scale
+        self.reward_scale, self.change_weight = reward_scale, change_weight
         self._no_infos: list[dict[str, Any]] = [{}] * env.num_envs
         self._seed: int | None = None
         self._actions = np.empty(0)
@@ -83,7 +83,7 @@ class BatchVecEnv(VecEnv):
         self._actions = actions
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
-        """One period: observations (N, n_observation), scaled rewards (N,), dones (N,), infos."""
+        """One period: observations (N, n_observation), rewards to learn from (N,), dones (N,), infos."""
         observation, reward, terminated, truncated, infos = self.env.step(self._actions)
         done = terminated | truncated
         listed = self._no_infos
@@ -95,8 +95,10 @@ class BatchVecEnv(VecEnv):
                 final = np.where(np.isfinite(final), final, self._observation[i])
                 listed[i] = {"terminal_observation": final, "TimeLimit.truncated": bool(truncated[i] & ~terminated[i])}
         self._observation = np.where(np.isfinite(observation), observation, self._observation)
-        self._reward = np.where(np.isfinite(reward), reward, self._reward)
-        self._count(infos)
+        change = infos.get("terms", {}).get("change", 0.0)
+        learned = reward + (self.change_weight - 1.0) * change
+        self._reward = np.where(np.isfinite(learned), learned, self._reward)
+        self._count(reward, infos)
         return self._observation, (self._reward * self.reward_scale).astype(np.float32), done, listed
 
     def means(self) -> dict[str, float]:
@@ -105,8 +107,8 @@ class BatchVecEnv(VecEnv):
         self._sums, self._steps = {}, 0
         return means
 
-    def _count(self, infos: dict[str, Any]) -> None:
-        watched = {"reward": self._reward} | {f"terms/{name}": term for name, term in infos.get("terms", {}).items()}
+    def _count(self, reward: np.ndarray, infos: dict[str, Any]) -> None:
+        watched = {"reward": reward} | {f"terms/{name}": term for name, term in infos.get("terms", {}).items()}
         watched |= {name: infos[name] for name in ("slo_met", "efficiency") if name in infos}
         self._steps += 1
         for name, figures in watched.items():
@@ -195,7 +197,7 @@ def train_ppo(
         raise ValueError(f"the configuration trains on {config.n_envs} systems, the environment has {env.num_envs}")
     hooks = hooks or TrainingHooks()
     torch.set_num_threads(config.threads)
-    batch = BatchVecEnv(env, config.reward_scale)
+    batch = BatchVecEnv(env, config.reward_scale, config.change_weight)
     model = _new_model(config, batch, seed, hooks)
     watch = _Watch(config, batch, hooks)
     model.learn(config.total_steps, callback=watch, log_interval=1)

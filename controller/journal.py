@@ -155,7 +155,7 @@ def optimizations(records: Iterable[Mapping[str, Any]]) -> Optimizations:
         outcomes.count("inconclusive"),
         outcomes.count("superseded"),
         outcomes.count(None),
-        float(np.quantile(delays, 0.99)) if delays else math.nan,
+        float(np.quantile(delays, 0.99, method="higher")) if delays else math.nan,
     )
 
 

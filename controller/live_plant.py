@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,13 @@ import numpy as np
 from controller import readings
 from controller.actuators.actuator import Actuator, ActuatorError
 from controller.actuators.choose import Actuators, build_actuators
+from controller.component_source import ComponentSource
 from controller.components import Component, Components
 from controller.plant_events import Event, EventKind
 from envs.plant import PlantError
 from envs.scaling import KnobScaling
 from envs.spec import SystemSpec
 from telemetry.collectors.host import HostSource
-from telemetry.collectors.scrape import ScrapeSource
 from telemetry.collectors.source import Source
 from telemetry.metrics import Snapshot
 from telemetry.sampler import Sampler, Sweep
@@ -27,8 +28,6 @@ from telemetry.sampler import Sampler, Sweep
 SCRAPED = ("serving", "training", "ingest", "load")
 READ_BACK_PERIODS = 10
 """Every so often the knobs are read back from the components, to see what somebody else changed."""
-SCRAPE_SECONDS = 0.3
-"""Deadline of one component's scrape; four that hang still leave room for actuation after a period of a second."""
 
 
 class LivePlant:
@@ -68,8 +67,10 @@ class LivePlant:
         if missing:
             raise PlantError(f"no {missing[0]} among the components ({', '.join(self._components) or 'none'})")
         extra = [HostSource()] if extra_sources is None else extra_sources
-        sources = [_ComponentSource(name, self._url_of) for name in SCRAPED]
-        self._sampler = Sampler([*sources, *extra], spec.control_period_seconds, clock)
+        self._sources = [ComponentSource(name, self._url_of, clock) for name in SCRAPED]
+        self._sampler = Sampler([*self._sources, *extra], spec.control_period_seconds, clock)
+        self._pool = ThreadPoolExecutor(len(SCRAPED), thread_name_prefix="scrape")
+        self._not_taken_over: dict[str, str] = {}
         self._averages = readings.Averages()
         self._scaling = KnobScaling(spec.knobs)
         self._events: list[Event] = []
@@ -81,7 +82,12 @@ class LivePlant:
         self._check_metrics()
         self.actuators = build_actuators(spec, self._components) if actuators is None else actuators
         self._setting = self._scaling.low.copy()
-        self._read_setting()
+        try:
+            for actuator in self.actuators.used:
+                self._in_force(actuator.read())
+        except ActuatorError as error:
+            self.close()
+            raise PlantError(f"the setting in force cannot be read: {error}") from None
 
     @property
     def setting(self) -> np.ndarray:
@@ -119,6 +125,8 @@ class LivePlant:
         """
         self._wait(seconds)
         self._follow_restarts()
+        for source in self._sources:
+            source.begin(self._pool)
         sweep = self._sampler.sweep()
         values = np.full(len(self.spec.metrics), np.nan)
         if self._before is not None:
@@ -139,6 +147,7 @@ class LivePlant:
     def close(self) -> None:
         """Restore the setting found at start and remove the control groups; may be called twice."""
         self.actuators.undo()
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _wait(self, seconds: float) -> None:
         now = self._clock()
@@ -162,19 +171,21 @@ class LivePlant:
                 continue  # the process has ended, and its successor is not announced yet
             self._components[name] = component
             self._forget(name)
-            self._attach(component)
-            detail = f"{name} was restarted: process {known.pid} -> {component.pid}"
             if name in self.spec.workloads:
-                self._events.append(Event(EventKind.RESTARTED, name, detail))
+                self._not_taken_over[name] = f"{name} was restarted: process {known.pid} -> {component.pid}"
+        for name in list(self._not_taken_over):
+            if self._take_over(self._components[name]):
+                self._events.append(Event(EventKind.RESTARTED, name, self._not_taken_over.pop(name)))
 
-    def _attach(self, component: Component) -> None:
-        for actuator in self.actuators.of(component.name):
-            try:
+    def _take_over(self, component: Component) -> bool:
+        """Whether all actuators hold the new process; it may take seconds until it answers, so this is tried again."""
+        try:
+            for actuator in self.actuators.of(component.name):
                 actuator.attach(component)
-            except ActuatorError as error:
-                self._failed(actuator, error)
-            else:
-                self._read_back(actuator)
+                self._in_force(actuator.read())
+        except ActuatorError:
+            return False
+        return True
 
     def _forget(self, name: str) -> None:
         """No growth may be taken between two processes' counters, even where the new one is ahead."""
@@ -185,38 +196,26 @@ class LivePlant:
 
     def _look_for_other_hands(self) -> None:
         former = self.setting
-        self._read_setting()
+        for actuator in self.actuators.used:
+            if actuator.workload not in self._not_taken_over:
+                self._read_back(actuator)
         for i in np.flatnonzero(np.abs(self._setting - former) > 1e-6 * np.maximum(1.0, np.abs(former))):
             knob = self.spec.knobs[i]
             detail = f"{knob.name} was changed by somebody else: {former[i]:g} -> {self._setting[i]:g}"
             self._events.append(Event(EventKind.CHANGED_ELSEWHERE, knob.workload, detail, knob.name))
 
-    def _read_setting(self) -> None:
-        for actuator in self.actuators.used:
-            self._read_back(actuator)
-
     def _read_back(self, actuator: Actuator) -> None:
         try:
             self._in_force(actuator.read())
-        except ActuatorError as error:
-            self._failed(actuator, error)
+        except ActuatorError:
+            return  # the former value stands; a component that does not answer shows in its missing metrics
 
     def _drive(self, actuator: Actuator, values: Mapping[str, float]) -> None:
         try:
             self._in_force(actuator.apply(values))
         except ActuatorError as error:
-            self._failed(actuator, error)
-            self._read_back_quietly(actuator)
-
-    def _read_back_quietly(self, actuator: Actuator) -> None:
-        """After a failure: whether it was carried out after all; the failure itself is told already."""
-        try:
-            self._in_force(actuator.read())
-        except ActuatorError:
-            return  # the former value stands, and the next period tries again
-
-    def _failed(self, actuator: Actuator, error: ActuatorError) -> None:
-        self._events.append(Event(EventKind.ACTUATOR_FAILED, actuator.workload, str(error)))
+            self._events.append(Event(EventKind.ACTUATOR_FAILED, actuator.workload, str(error)))
+            self._read_back(actuator)  # it may have been carried out after all
 
     def _in_force(self, values: Mapping[str, float]) -> None:
         """Quota and nice come in steps, and a component may have wider bounds: what is outside ours is at its edge."""
@@ -237,39 +236,3 @@ class LivePlant:
         unknown = [metric.name for metric in self.spec.metrics if metric.name not in known]
         if unknown:
             raise PlantError(f"no component tells {unknown[0]!r}; known are: {', '.join(sorted(known))}")
-
-
-class _ComponentSource:
-    """A component's metrics, each series with the component's name as a label.
-
-    Args:
-        name: of the component.
-        url_of: its base URL now; None while there is no such component.
-    """
-
-    def __init__(self, name: str, url_of: Callable[[str], str | None]) -> None:
-        self.name = name
-        self._url_of = url_of
-        self._scrape: ScrapeSource | None = None
-        self._keys: dict[str, str] = {}
-
-    def collect(self) -> dict[str, float]:
-        """Current values; empty while there is no such component.
-
-        Raises:
-            SourceError: it does not answer, or not with metrics.
-        """
-        url = self._url_of(self.name)
-        if url is None:
-            return {}
-        if self._scrape is None or self._scrape.url != f"{url}/metrics":
-            self._scrape = ScrapeSource(self.name, f"{url}/metrics", deadline=SCRAPE_SECONDS)
-        return {self._key(series): value for series, value in self._scrape.collect().items()}
-
-    def _key(self, series: str) -> str:
-        key = self._keys.get(series)
-        if key is None:
-            label = f'component="{self.name}"'
-            key = f"{series[:-1]},{label}}}" if series.endswith("}") else f"{series}{{{label}}}"
-            self._keys[series] = key
-        return key

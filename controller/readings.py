@@ -19,6 +19,8 @@ ACCURACY_SECONDS = 15.0
 """Time constant of the accuracy's exponential average: at 50 labels a second, a standard deviation of about 0.02."""
 DEMAND_SECONDS = 10.0
 """Time constant of training's demand: data arrives in shards, several seconds apart."""
+SCRAPED_AT = "trimtab_scraped_at_seconds"
+"""Series that tells when a component's answer was there, on the plant's clock."""
 OUTCOMES = ("ok", "rejected", "timeout", "error")
 
 
@@ -34,10 +36,11 @@ class Interval:
     before: Sweep
     after: Sweep
 
-    @property
-    def seconds(self) -> float:
-        """Time between the sweeps, as it really was."""
-        return self.after.time - self.before.time
+    def seconds(self, component: str) -> float:
+        """Time between a component's two answers: one that is short of CPU answers late, and counts until it does."""
+        return self.gauge(component, SCRAPED_AT) - self.before.values.get(
+            series_key(SCRAPED_AT, component=component), NAN
+        )
 
     def gauge(self, component: str, name: str) -> float:
         """A level at the end; NaN where missing."""
@@ -50,7 +53,8 @@ class Interval:
 
     def rate(self, component: str, name: str, **labels: str) -> float:
         """Growth of a counter per second; NaN where missing or reset."""
-        return self.growth(component, name, **labels) / self.seconds if self.seconds > 0 else NAN
+        seconds = self.seconds(component)
+        return self.growth(component, name, **labels) / seconds if seconds > 0 else NAN
 
 
 class Averages:
@@ -65,7 +69,7 @@ class Averages:
         correct, answered = (interval.growth("load", f"load_{name}_total") for name in ("correct", "answered"))
         if not (math.isfinite(correct) and math.isfinite(answered)):
             return NAN
-        keep = math.exp(-interval.seconds / ACCURACY_SECONDS)
+        keep = math.exp(-interval.seconds("load") / ACCURACY_SECONDS)
         self._correct = self._correct * keep + correct
         self._answered = self._answered * keep + answered
         return min(1.0, self._correct / self._answered) if self._answered > 0 else NAN
@@ -74,7 +78,7 @@ class Averages:
         """Sample uses per second that newly arrived data allows, averaged exponentially."""
         rate = interval.rate("training", "training_demand_samples_total")
         if math.isfinite(rate):
-            weight = 1.0 - math.exp(-interval.seconds / DEMAND_SECONDS)
+            weight = 1.0 - math.exp(-interval.seconds("training") / DEMAND_SECONDS)
             self._demand = rate if math.isnan(self._demand) else self._demand + (rate - self._demand) * weight
             return self._demand
         return NAN
@@ -163,17 +167,18 @@ def _latency(interval: Interval, slo_seconds: float, queue: float) -> dict[str, 
     bounds, counts = histogram_delta(
         interval.before, interval.after, "serving_latency_seconds", {"component": "serving"}
     )
+    seconds = interval.seconds("serving")
     total = float(counts.sum()) if len(counts) else NAN
     within = float(counts[bounds <= slo_seconds * (1 + 1e-9)].sum()) if len(counts) else NAN
     if total == 0:
-        waited = 0.0 if queue == 0 else interval.seconds if queue > 0 else NAN
+        waited = 0.0 if queue == 0 else seconds if queue > 0 else NAN
         ratio = 1.0 if queue == 0 else 0.0 if queue > 0 else NAN
         percentiles = [waited, waited]
     else:
         ratio = within / total
         percentiles = [histogram_quantile(bounds, counts, q) for q in (0.5, 0.99)]
     return {
-        "serving_goodput_per_second": within / interval.seconds if interval.seconds > 0 else NAN,
+        "serving_goodput_per_second": within / seconds if seconds > 0 else NAN,
         "serving_within_slo_ratio": ratio,
         "serving_latency_p50_seconds": percentiles[0],
         "serving_latency_p99_seconds": percentiles[1],

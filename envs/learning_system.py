@@ -107,9 +107,7 @@ class LearningSystemVectorEnv(VectorEnv):
         super().reset(seed=seed if isinstance(seed, int) else None, options=options)
         return self.episodes.reset(self._seed_or_first(seed)), {}
 
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One period: observations (N, n_observation), rewards (N,), terminated, truncated (N,), infos.
 
         Raises:

@@ -2,6 +2,12 @@
 
 Its size is chosen so that the knobs matter: the wide layer's 34 MB of weights are streamed from memory for every batch
 and every view, whatever the batch holds, so a request alone costs three times as much as a request in a batch.
+Milliseconds on one busy core of a two-core EPYC virtual machine, medians:
+
+    batch                             1     8    32    64   128
+    answer, one thread              6.0    24    70   127
+    answer, two threads             192   448   568   644
+    training step, one thread              39    55    86   137
 """
 
 import math

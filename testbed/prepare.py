@@ -28,6 +28,8 @@ def prepare(state_dir: Path, seed: int = 0) -> None:
     base = digits.load(state_dir)
     if (models / checkpoints.MANIFEST).exists():
         return
+    # All cores would be up to thirty times slower where another process keeps one of them busy.
+    torch.set_num_threads(1)
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     trainer = Trainer(DigitNetwork())

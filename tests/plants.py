@@ -105,7 +105,9 @@ class ToyPlant:
             raise ValueError(f"setting {given!r} must be {self._setting.shape} finite numbers")
         low, high = self._scaling.low, self._scaling.high
         wanted = np.clip(np.where(self._scaling.integer, np.rint(given), given), low, high)
-        changed = {name for name, new, old in zip(self.spec.knob_names, wanted, self._setting, strict=True) if new != old}
+        changed = {
+            name for name, new, old in zip(self.spec.knob_names, wanted, self._setting, strict=True) if new != old
+        }
         if changed & self._failing:
             raise PlantError(f"the actuator of {sorted(changed & self._failing)[0]} failed")
         self.applied.append(given.copy())

@@ -14,27 +14,26 @@ from typing import Any
 import numpy as np
 
 from agents.artifact import load_shipped
-from agents.heuristics.fallback import fallback_policies
+from agents.heuristics.fallback import fallback_policy
 from controller.journal import Journal, optimizations
 from controller.live_plant import LivePlant
 from controller.loop import Controller, ControllerConfig
 from controller.shield import ShieldConfig
 from envs.spec import Role, SystemSpec
+from envs.task import Task
 from telemetry.public_traces import load_demand
 from telemetry.trace import TraceRecorder
 from telemetry.workload import Demand, generate_demand
 from testbed.capacity import measure_capacity
 from testbed.launcher import Testbed
 from training.comparison import compare
+from training.excite import MEAN_EVENTS_PER_SECOND
 from training.live import ControllerArm, Progress, StaticArm, Window, cut, run_interleaved
 from training.references import load_references
 from training.report import write_html, write_tensorboard
 
 PEAK_SHARE = 0.8
 """Peak of the replayed trace, as a share of what serving can do with good settings (measured at the start)."""
-
-MEAN_EVENTS_PER_SECOND = 80.0
-"""Mean rate of labelled events; with it training needs about a third of a core when it is tuned well."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +97,7 @@ def run_demo(
     """
     demand = _demand(config)
     policies = {role: load_shipped(role, spec) for role in Role}
+    fallback = {Role.ALLOCATION: fallback_policy(Task(spec, Role.ALLOCATION))}  # without tuning: held as it is
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         on_stage("starting the testbed")
@@ -116,7 +116,7 @@ def run_demo(
         def controller() -> Controller:
             shield = ShieldConfig(reversals_per_hour=60.0 * _compression(demand, spec, config))
             limits = dataclasses.replace(ControllerConfig(), shield=shield)
-            return Controller(plant, policies, fallback_policies(spec), journal, mode="act", config=limits)
+            return Controller(plant, policies, fallback, journal, mode="act", config=limits)
 
         def record(progress: Progress) -> None:
             testbed.poll()

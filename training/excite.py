@@ -8,16 +8,27 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import qmc
 
+from controller.components import Components
 from controller.live_plant import LivePlant
 from envs.scaling import KnobScaling
 from envs.spec import Role, SystemSpec
 from envs.task import Task
 from telemetry.trace import TraceRecorder
 from telemetry.workload import Demand
+from testbed.capacity import measure_capacity
 from training.live import replay
+
+PERIODS = 8
+"""Periods that a setting is held. Default 8: two to settle, six to average over."""
+
+MEAN_EVENTS_PER_SECOND = 80.0
+"""Mean rate of labelled events; with it training needs about a third of a core when it is tuned well."""
 
 GOOD_SHARE = 0.5
 """Half of the settings have one thread per component: with more, most of the range is the cliff alone."""
+
+
+OnPeriod = Callable[[int, int, str], None]
 
 
 def excitation_settings(spec: SystemSpec, count: int, seed: int) -> np.ndarray:
@@ -51,9 +62,9 @@ def record_excitation(
     capacity: float,
     events: float,
     count: int = 48,
-    periods: int = 8,
+    periods: int = PERIODS,
     seed: int = 0,
-    on_period: Callable[[int, int], None] = lambda done, total: None,
+    on_period: OnPeriod = lambda done, total, message: None,
 ) -> Path:
     """Hold each of `count` settings for `periods` control periods under its own load, and record every period.
 
@@ -90,5 +101,52 @@ def record_excitation(
             plant.apply(settings[index // periods])
             snapshot = plant.advance(spec.control_period_seconds)
             recorder.append(snapshot.time, snapshot.values, plant.setting)
-            on_period(index + 1, count * periods)
+            on_period(index + 1, count * periods, f"setting {index // periods + 1} of {count}")
     return out
+
+
+def record_live(
+    spec: SystemSpec,
+    components: Path,
+    out: Path,
+    *,
+    seconds: int,
+    excite: bool = False,
+    seed: int = 0,
+    on_period: OnPeriod = lambda done, total, message: None,
+) -> None:
+    """Record a running system: as it is, or while its knobs and load are moved over their ranges.
+
+    Args:
+        spec: of the system.
+        components: its `testbed.json`.
+        out: folder of the trace.
+        seconds: about how long.
+        excite: whether to move load and knobs; needs the testbed's load generator.
+        seed: of the excitation.
+        on_period: called with periods done, in all, and a message.
+
+    Raises:
+        PlantError: a component is missing.
+        CapacityError: serving does not answer.
+        LoadError: the load generator does not answer.
+    """
+    plant = LivePlant(spec, components)
+    periods = max(1, round(seconds / spec.control_period_seconds))
+    try:
+        if excite:
+            urls = {name: component.url for name, component in Components(components).read().items()}
+            capacity, events = measure_capacity(urls["serving"]), MEAN_EVENTS_PER_SECOND
+            count = max(2, periods // PERIODS)
+            record_excitation(
+                plant, urls["load"], out, capacity=capacity, events=events, count=count, seed=seed, on_period=on_period
+            )
+            return
+        metadata = {"spec": spec.name, "spec_fingerprint": spec.fingerprint, "source": "live"}
+        with TraceRecorder(out, spec.catalogue.names, spec.knob_names, metadata=metadata) as recorder:
+            for period in range(periods):
+                snapshot = plant.advance(spec.control_period_seconds)
+                recorder.append(snapshot.time, snapshot.values, plant.setting)
+                on_period(period + 1, periods, "recording")
+    finally:
+        plant.close()

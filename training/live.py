@@ -14,6 +14,7 @@ import numpy as np
 from controller.live_plant import LivePlant
 from controller.loop import Controller
 from envs.spec import SystemSpec
+from telemetry.collectors.source import series_key
 from telemetry.metrics import Snapshot
 from telemetry.sampler import Sweep, counter_delta, histogram_delta, histogram_quantile, share_below
 from telemetry.workload import Demand
@@ -21,6 +22,9 @@ from training.rollout import Rollout
 
 LATENCY = "load_latency_seconds"
 """The clients' own histogram, from the intended send time: no coordinated omission."""
+
+CLIENTS = {"component": "load"}
+"""Label of the load generator's series."""
 
 
 class LoadError(RuntimeError):
@@ -111,15 +115,19 @@ class ClientFigures:
     @classmethod
     def between(cls, before: Sweep, after: Sweep, deadline: float) -> ClientFigures:
         """From the load generator's counters at both ends of a window; NaN where a counter was reset."""
-        bounds, counts = histogram_delta(before, after, LATENCY, {})
-        answered = counter_delta(before, after, "load_answered_total")
+
+        def grown(counter: str) -> float:
+            return counter_delta(before, after, series_key(counter, **CLIENTS))
+
+        bounds, counts = histogram_delta(before, after, LATENCY, CLIENTS)
+        answered = grown("load_answered_total")
         return cls(
-            sent=counter_delta(before, after, "load_requests_sent_total"),
+            sent=grown("load_requests_sent_total"),
             answered=answered,
             within_slo=share_below(bounds, counts, deadline),
             p50=histogram_quantile(bounds, counts, 0.5),
             p99=histogram_quantile(bounds, counts, 0.99),
-            accuracy=counter_delta(before, after, "load_correct_total") / max(answered, 1.0),
+            accuracy=grown("load_correct_total") / max(answered, 1.0),
         )
 
 

@@ -13,6 +13,9 @@ from training.rollout import Rollout
 
 FLAP_PERIODS = 10
 """A knob that turns back within so many periods flaps."""
+LEAST_REFERENCE = 0.25
+"""Share of the wanted work that the reference counts with at least. Where the static default collapses, a ratio to its
+work says nothing, and one workload would outweigh all others (the nominal simulator gave gains of 10^10)."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Scores:
 
     Attributes:
         work: (N, n_workloads) useful work per second, mean over the episode, in the order of `spec.workloads`.
+        wanted: (N, n_workloads) work that was asked for, likewise.
         reserved: (N, n_resources) mean reserved, in the units of `envs.spec.RESOURCES`.
         used: (N, n_resources) mean used.
         slo_attainment: (N,) share of periods in which every SLO held; a period with a missing reading did not hold.
@@ -35,6 +39,7 @@ class Scores:
     """
 
     work: np.ndarray
+    wanted: np.ndarray
     reserved: np.ndarray
     used: np.ndarray
     slo_attainment: np.ndarray
@@ -61,6 +66,7 @@ def score_rollout(spec: SystemSpec, rollout: Rollout) -> Scores:
     moves = np.diff(KnobScaling(spec.knobs).scale(np.concatenate([rollout.previous[:1], settings])), axis=0)
     return Scores(
         work=_mean(objective.done(values)),
+        wanted=_mean(values[..., catalogue.indices([o.wanted for o in spec.workloads.values()])]),
         reserved=_mean(objective.reserved(values, settings)),
         used=_mean(objective.used(values)),
         slo_attainment=objective.slo_met(values).mean(axis=0),
@@ -103,7 +109,7 @@ def useful_work(
     Args:
         spec: gives the values.
         work: (..., n_workloads).
-        reference: (..., n_workloads) of the static default, same demand and seed.
+        reference: (..., n_workloads) of the static default, same demand and seed, above 0 where anything was wanted.
         values: (n_workloads,) other values than the spec's.
 
     Returns:
@@ -129,6 +135,8 @@ def efficiency(
 ) -> np.ndarray:
     """Useful work per price of what was reserved, (N,), both relative to `reference`: 1.4 is 40 % more efficient.
 
+    The reference itself has 1, less where it does not reach `LEAST_REFERENCE` of what was wanted.
+
     Args:
         spec: gives values and prices.
         scores: of the policy.
@@ -137,7 +145,8 @@ def efficiency(
         prices: (n_resources,) instead of the spec's.
     """
     cost = price(spec, scores.reserved, prices) / price(spec, reference.reserved, prices)
-    return useful_work(spec, scores.work, reference.work, values) / cost
+    floor = np.maximum(reference.work, LEAST_REFERENCE * reference.wanted)
+    return useful_work(spec, scores.work, floor, values) / cost
 
 
 def weight_variants(spec: SystemSpec) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -55,6 +55,8 @@ class SearchConfig:
     """Generations after the first, which is a Latin hypercube over the whole range."""
     periods: int = 240
     """Length of a candidate's episode on each demand."""
+    peak_share: tuple[float, float] = (0.5, 0.95)
+    """As in training, and with randomised parameters, as there: the references meet what the policies meet."""
     seed: int = 0
 
     @property
@@ -225,7 +227,14 @@ class _Trial:
 
     def _score(self, policies: dict[Role, Policy], start: np.ndarray) -> np.ndarray:
         n, count = len(start), len(self._demands)
-        plant = SimulatedPlant(self._spec, self._demands, n=n, seed=self._config.seed, parameters=self._parameters)
+        plant = SimulatedPlant(
+            self._spec,
+            self._demands,
+            n=n,
+            parameters=self._parameters,
+            randomize=True,
+            peak_share=self._config.peak_share,
+        )
         demand = np.tile(np.arange(count), n // count)
         plant.reset(seed=self._config.seed + demand, demand_indices=demand)  # the same noise for every candidate
         played = rollout(plant, policies, self._config.periods, start_setting=start)

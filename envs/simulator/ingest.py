@@ -24,7 +24,9 @@ def load(p: Columns, state: Columns, knobs: Columns, arrivals: np.ndarray, secon
     """Cost per event: a chunk is written when it is full, or after the flush time."""
     waiting = state.ingest_backlog + arrivals
     chunk = np.clip(waiting * (p.ingest_flush_seconds / seconds), 1.0, knobs.ingest_chunk_events)
-    hits = np.clip(p.ingest_hit_ratio + p.ingest_hit_gain_ratio * np.log2(knobs.ingest_cache_entries / 512.0), 0.0, 0.99)
+    hits = np.clip(
+        p.ingest_hit_ratio + p.ingest_hit_gain_ratio * np.log2(knobs.ingest_cache_entries / 512.0), 0.0, 0.99
+    )
     cost = p.ingest_event_core_seconds + p.ingest_feature_core_seconds * (1.0 - hits)
     cost = cost + p.ingest_chunk_core_seconds / chunk
     return IngestLoad(chunk, cost, np.minimum(waiting * cost / seconds + p.ingest_idle_cores, knobs.ingest_cpu_cores))
@@ -41,7 +43,9 @@ def advance(
     arrivals, seconds = period.arrivals, period.seconds
     rate = period.speed * np.maximum(knobs.ingest_cpu_cores - p.ingest_idle_cores, 1e-3) / load.cost
     arriving = arrivals / seconds
-    filling = np.minimum(knobs.ingest_chunk_events, arriving * p.ingest_flush_seconds)  # longest an unfinished chunk gets
+    filling = np.minimum(
+        knobs.ingest_chunk_events, arriving * p.ingest_flush_seconds
+    )  # longest an unfinished chunk gets
     available = state.ingest_backlog + arrivals
     written = np.clip(available - 0.5 * filling, 0.0, rate * seconds)
     left = available - written

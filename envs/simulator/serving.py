@@ -63,9 +63,7 @@ def capacity(p: Columns, knobs: Columns, load: ServingLoad, speed: np.ndarray) -
     return speed * np.minimum(cores / load.cost, load.parallel / load.forward)
 
 
-def advance(
-    p: Columns, state: Columns, knobs: Columns, out: Columns, load: ServingLoad, period: ServingPeriod
-) -> None:
+def advance(p: Columns, state: Columns, knobs: Columns, out: Columns, load: ServingLoad, period: ServingPeriod) -> None:
     """Answer, reject and time out; writes the queue, the totals and serving's metrics."""
     arrivals, seconds = period.arrivals, period.seconds
     rate = capacity(p, knobs, load, period.speed)

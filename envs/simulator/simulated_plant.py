@@ -211,6 +211,10 @@ class SimulatedPlant:
         self._in_force[:] = self._fitted(setting)
         self._asked[:] = self._in_force
 
+    def use(self, parameters: np.ndarray) -> None:
+        """Give each system parameters of its own, (n_parameters, N), until its next reset."""
+        self._p.array[:] = parameters
+
     def uniforms(self, count: int) -> np.ndarray:
         """Numbers in [0, 1), (count, N), that belong to the systems' seeds: for what is drawn once an episode."""
         channels = np.arange(512, 512 + count, dtype=np.uint64)

@@ -12,7 +12,7 @@ from agents.ppo_config import PpoConfig
 EPISODE = 8
 QUICK = PpoConfig(
     n_envs=32, n_steps=16, batch_size=128, n_epochs=6, total_steps=20_000, learning_rate=3e-3, gamma=0.5,
-    hidden=(16, 16), evaluations=4, reward_scale=1.0, target_kl=None,
+    hidden=(16, 16), evaluations=4, reward_scale=1.0, target_kl=None, change_weight=1.0,
 )  # fmt: skip
 
 
@@ -41,7 +41,11 @@ class Follow(VectorEnv):
         self.steps += 1
         done = self.steps >= EPISODE
         self.now = self._new()
-        infos = {"terms": {"miss": reward}, "slo_met": miss[:, 0] < 0.5, "final_obs": np.full(self.num_envs, None)}
+        infos = {
+            "terms": {"miss": reward, "change": np.full(self.num_envs, -0.1)},
+            "slo_met": miss[:, 0] < 0.5,
+            "final_obs": np.full(self.num_envs, None),
+        }
         for i in np.flatnonzero(done):
             infos["final_obs"][i] = np.full(2, 0.25, dtype=np.float32)
         self.steps[done] = 0
@@ -129,6 +133,17 @@ def test_means_cover_what_happened_since_the_last_call():
     assert means["reward"] == pytest.approx(reward.mean() / 0.1, rel=1e-5)
     assert means["terms/miss"] == pytest.approx(means["reward"])
     assert env.means() == {}
+
+
+def test_the_learner_sees_changes_weighted_and_the_log_sees_the_true_reward():
+    plain, weighted = BatchVecEnv(Follow(4)), BatchVecEnv(Follow(4), change_weight=3.0)
+    for env in (plain, weighted):
+        env.seed(0)
+        env.reset()
+    action = np.zeros((4, 2), dtype=np.float32)
+    rewards = [env.step(action)[1] for env in (plain, weighted)]
+    np.testing.assert_allclose(rewards[1], rewards[0] + 2.0 * np.float32(-0.1), atol=1e-6)
+    assert plain.means()["reward"] == weighted.means()["reward"]
 
 
 def test_scalars_and_a_checkpoint_are_written(tmp_path: Path):

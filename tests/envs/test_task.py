@@ -113,7 +113,9 @@ def test_a_missing_reading_is_nan_only_where_it_is_needed():
     task = TASKS[Role.ALLOCATION]
     window = np.ones((SPEC.window_periods, len(SPEC.metrics)))
     window[-1, SPEC.catalogue.index("ingest_lag_seconds")] = np.nan
-    missing = [label for label, x in zip(task.labels, task.observe(window, SPEC.default_setting), strict=True) if x != x]
+    missing = [
+        label for label, x in zip(task.labels, task.observe(window, SPEC.default_setting), strict=True) if x != x
+    ]
     assert missing == ["now/ingest_lag_seconds", "deviation/ingest_lag_seconds", "headroom/freshness"]
 
 

@@ -45,7 +45,7 @@ def test_keys_are_the_stable_ones_and_everything_is_json(result):
 
 
 def test_the_static_default_has_efficiency_one(result):
-    assert [row["efficiency"] for row in result["rows"] if row["policy"] == "static"] == [1.0, 1.0]
+    assert [row["efficiency"] for row in result["rows"] if row["policy"] == "static"] == pytest.approx([1.0, 1.0])
 
 
 def test_a_policy_that_is_better_by_construction_wins(result):

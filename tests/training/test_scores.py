@@ -117,6 +117,13 @@ def test_efficiency_is_work_over_price_both_relative(spec, played):
     assert efficiency(spec, static, static) == pytest.approx([1.0])
 
 
+def test_a_reference_that_collapsed_counts_with_a_quarter_of_what_was_wanted(spec, played):
+    collapsed = score_rollout(spec, played({"serving_goodput_per_second": 0.001}))
+    scores = score_rollout(spec, played({"serving_goodput_per_second": 100.0}))
+    assert efficiency(spec, scores, collapsed) == pytest.approx([0.5 * 4 + 0.35 + 0.15], rel=1e-3)
+    assert efficiency(spec, collapsed, collapsed) == pytest.approx([0.35 + 0.15], rel=1e-3)
+
+
 def test_each_weight_is_halved_and_doubled_alone(spec):
     variants = weight_variants(spec)
     assert len(variants) == 2 * (3 + len(RESOURCES))

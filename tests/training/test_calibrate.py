@@ -1,0 +1,109 @@
+"""Calibration finds the parameters of a system that it was not told, and says how well it did."""
+
+import numpy as np
+import pytest
+
+from envs.scaling import KnobScaling
+from envs.simulator.parameters import Parameters
+from envs.simulator.replay import default_demands
+from envs.simulator.simulated_plant import SimulatedPlant
+from envs.spec import SystemSpec
+from envs.task import Task
+from telemetry.trace import Trace
+from training.calibrate import SPREAD_LIMITS, CalibrationError, fit, report
+
+SPEC = SystemSpec.load("reference")
+TRUE = Parameters().changed(
+    serving_batch_core_seconds=0.018,
+    serving_sample_core_seconds=0.0005,
+    serving_thread_penalty=2.0,
+    training_step_core_seconds=0.06,
+    training_sample_core_seconds=0.0016,
+    ingest_chunk_core_seconds=0.016,
+    other_cores=0.25,
+    accuracy_stale_ratio=0.5,
+    training_base_memory_bytes=800e6,
+)
+HOLD = 20
+
+
+def record(seed: int, settings: int = 24) -> Trace:
+    """A run of the true system through random settings, each held for a while, with all its noise."""
+    rng, scaling, task = np.random.default_rng(seed), KnobScaling(SPEC.knobs), Task(SPEC, "allocation")
+    plant = SimulatedPlant(SPEC, default_demands(1.0)[seed :: 7], seed=seed, parameters=TRUE, peak_share=0.6)
+    times, values, applied = [], [], []
+    for _ in range(settings):
+        plant.apply(task.fit_cpu(scaling.unscale(rng.uniform(-1.0, 1.0, len(SPEC.knobs)))))
+        for _ in range(HOLD):
+            snapshot = plant.advance(1.0)
+            times.append(snapshot.time)
+            values.append(snapshot.values)
+            applied.append(plant.setting)
+    return Trace(np.array(times), np.array(values), SPEC.catalogue.names, np.array(applied), SPEC.knob_names)
+
+
+TRACES = [record(1), record(2)]
+
+
+@pytest.fixture(scope="module")
+def found() -> Parameters:
+    return fit(SPEC, TRACES, Parameters())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["serving_batch_core_seconds", "serving_thread_penalty", "training_step_core_seconds", "ingest_chunk_core_seconds",
+     "other_cores", "training_base_memory_bytes"],
+)  # fmt: skip
+def test_parameters_are_recovered(found, name):
+    assert getattr(found, name) == pytest.approx(getattr(TRUE, name), rel=0.2)
+
+
+def test_a_held_out_run_is_explained_better_than_before(found):
+    held_out = [record(3)]
+    before, after = report(SPEC, Parameters(), held_out), report(SPEC, found, held_out)
+    for metric in ("serving_cpu_used_cores", "training_samples_per_second", "ingest_cpu_used_cores"):
+        assert after[metric]["nmae"] < before[metric]["nmae"]
+        assert after[metric]["nmae"] < 0.1
+    assert after["efficiency"]["rank_correlation"] > 0.9
+
+
+def test_the_spread_follows_the_residuals_within_its_limits(found):
+    assert found.spread
+    assert all(SPREAD_LIMITS[0] <= spread <= SPREAD_LIMITS[1] for spread in found.spread.values())
+    assert found.metadata["spec_fingerprint"] == SPEC.fingerprint
+
+
+def test_the_true_parameters_explain_a_run_almost_exactly():
+    agreement = report(SPEC, TRUE, TRACES[:1])
+    assert agreement["training_memory_bytes"]["nmae"] < 1e-6
+    assert agreement["serving_cpu_used_cores"]["nmae"] < 0.05
+    assert agreement["serving_latency_p50_seconds"]["rank_correlation"] > 0.9
+
+
+def test_readings_that_are_missing_are_left_out():
+    trace = TRACES[0].slice(0.0, 100.0)
+    trace.values[::3, SPEC.catalogue.index("serving_latency_p50_seconds")] = np.nan
+    trace.values[:, SPEC.catalogue.index("serving_queue_requests")] = np.nan
+    agreement = report(SPEC, TRUE, [trace])
+    assert agreement["serving_latency_p50_seconds"]["nmae"] < 0.5
+    assert agreement["serving_queue_requests"] == {"nmae": None, "rank_correlation": None}
+
+
+def changing(trace: Trace) -> Trace:
+    settings = trace.settings.copy()
+    settings[:, 0] += np.arange(len(settings)) * 1e-3
+    return Trace(trace.times, trace.values, trace.metric_names, settings, trace.knob_names)
+
+
+@pytest.mark.parametrize(
+    ("traces", "message"),
+    [
+        ([], "no trace"),
+        ([TRACES[0].select(["serving_arrivals_per_second"])], "no metric 'serving_goodput_per_second'"),
+        ([changing(TRACES[0])], "longer than 3 periods"),
+    ],
+)
+def test_traces_that_cannot_be_used_are_named(traces, message):
+    with pytest.raises(CalibrationError, match=message):
+        fit(SPEC, traces, Parameters())
