@@ -49,19 +49,18 @@ def main() -> None:
 
 @app.command()
 def demo(
-    pairs: Annotated[int, typer.Option(help="Segments of the trace; each is replayed to both.", min=1)] = 6,
-    seconds: Annotated[int, typer.Option(help="Counted seconds of a window.", min=5)] = 28,
+    segments: Annotated[int, typer.Option(help="Pieces of the trace; each is replayed to all.", min=1)] = 5,
+    seconds: Annotated[int, typer.Option(help="Counted seconds of a window.", min=5)] = 20,
     trace: Annotated[Path | None, typer.Option(help="Request trace to replay; default: a generated day.")] = None,
-    reference: Annotated[Literal["default", "best-static"], typer.Option(help="What to compare with.")] = "default",
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """The main job: shipped policies online on a real learning system, against a static setting."""
+    """The main job: shipped policies online on a real learning system, against static settings."""
     from envs.spec import SystemSpec
     from training.console import demo_line, demo_tables, print_notes
     from training.demo import DemoConfig, run_demo
 
-    config = DemoConfig(pairs=pairs, periods=seconds, trace=trace, reference=reference)
+    config = DemoConfig(segments=segments, periods=seconds, trace=trace)
     spec = SystemSpec.load("reference")
     with progress_bar("starting", as_json) as bar:
         result = run_demo(

@@ -8,7 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from controller.shield import Reason, Refusal
+from envs.scaling import KnobScaling
 from envs.spec import Role, SystemSpec
+
+LEAST_MOVE = 0.005
+"""Distance in the scaled range [-1, 1] below which a knob is left out of a move that is made for another knob."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class Arbiter:
 
     def __init__(self, spec: SystemSpec) -> None:
         self.spec = spec
+        self._scaling = KnobScaling(spec.knobs)
         self._cpu: dict[str, int] = {
             str(workload): spec.knob_index(o.cpu_knob) for workload, o in spec.workloads.items()
         }
@@ -82,7 +87,7 @@ class Arbiter:
     def moves(
         self, proposals: Mapping[Role, np.ndarray], current: np.ndarray, now: float, pinned: Iterable[str] = ()
     ) -> list[Move]:
-        """What the proposals change, capacity-adding moves first; knobs that the operator pinned are left out.
+        """What the proposals change, capacity-adding moves first; pinned knobs and small moves are left out.
 
         Args:
             proposals: full settings (n_knobs,) by role; only the role's own knobs count. They come from `Task.decode`,
@@ -92,30 +97,28 @@ class Arbiter:
             pinned: knobs that nobody but the operator moves.
         """
         fixed = set(pinned)
+        own = self._scaling.scale(current)
         found: list[Move] = []
         for role, setting in proposals.items():
+            distance = np.abs(self._scaling.scale(setting) - own)  # (n_knobs,); NaN does not move
             for workload in self.spec.workloads:
                 knobs = tuple(
                     i
                     for i, knob in enumerate(self.spec.knobs)
-                    if (knob.workload, knob.role) == (workload, role)
-                    and knob.name not in fixed
-                    and np.isfinite(setting[i])
-                    and abs(setting[i] - current[i]) > 1e-9
+                    if (knob.workload, knob.role) == (workload, role) and knob.name not in fixed and moved[i]
                 )
                 if knobs:
                     seen_at = self._seen_at.setdefault((workload, role), now)
                     found.append(self._move(workload, role, knobs, setting, current, seen_at))
         wanted = {(move.workload, move.role) for move in found}
         self._seen_at = {key: seen_at for key, seen_at in self._seen_at.items() if key in wanted}
-        # The role that had its turn last goes behind: a policy that always wants something must not starve the other.
-        return sorted(found, key=lambda move: (not move.adds, self._last_role.get(move.workload) is move.role))
+        return sorted(found, key=lambda move: not move.adds)
 
     def admit(self, moves: list[Move], current: np.ndarray, situation: Situation) -> Admission:
         """Which moves go ahead.
 
         Args:
-            moves: in order of preference.
+            moves: as `moves` gave them.
             current: (n_knobs,) in force.
             situation: what is known now.
         """
@@ -123,7 +126,7 @@ class Arbiter:
         admitted: list[Move] = []
         refusals: list[Refusal] = []
         urgent = self._urgent(moves, current, situation)
-        for move in moves:
+        for move in sorted(moves, key=lambda move: self._rank(move, situation)):
             taken = {other.workload: f"the {other.role} change of this period" for other in admitted}
             refusal = self._refusal(move, {**situation.busy, **taken}, taken, move in urgent, situation)
             if refusal is not None:
@@ -140,6 +143,15 @@ class Arbiter:
         """Remember that a move was carried out."""
         self._last_role[move.workload] = move.role
         self._seen_at.pop((move.workload, move.role), None)
+
+    def _rank(self, move: Move, situation: Situation) -> tuple[bool, bool]:
+        """Capacity first; but the role that had its turn last goes behind, unless there is need.
+
+        A policy that always wants a little more must not starve the other.
+        """
+        had_its_turn = self._last_role.get(move.workload) is move.role
+        in_need = bool(situation.broken) or situation.blind
+        return not (move.adds and (in_need or not had_its_turn)), had_its_turn
 
     def _move(
         self,
@@ -176,6 +188,6 @@ class Arbiter:
         in_need = urgent and (bool(situation.broken) or situation.blind)
         if left > 0 and not in_need:
             return Refusal(Reason.BACKOFF, f"{what} for another {left:.0f} s after a rollback")
-        if not move.adds and not situation.has_baseline(move.workload):
+        if not urgent and not situation.has_baseline(move.workload):
             return Refusal(Reason.NO_BASELINE, f"{what}: nothing yet to compare it with")
         return None

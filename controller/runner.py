@@ -62,7 +62,8 @@ def run_controller(
     logger.info("actuators:\n%s", plant.actuators.report())
     atexit.register(plant.close)
     try:
-        fallback = {role: fallback_policy(Task(spec, role), plant.setting) for role in policies}
+        # Tuning is held rather than handed over: going back to untuned knobs in a blackout would make matters worse.
+        fallback = {Role.ALLOCATION: fallback_policy(Task(spec, Role.ALLOCATION))}
         controller = Controller(plant, policies, fallback, journal, mode=mode, config=config)
         files = CommandFiles(directory, controller, plant)
 

@@ -140,7 +140,7 @@ class Shield:
             self._hold_in_cooldown(setting, current, now, reasons)
             self._hold_flapping(setting, current, now, reasons)
         self._limit_cpu(setting, current, reasons)
-        return setting, reasons
+        return np.where(_differs(setting, current), setting, current), reasons
 
     def applied(self, before: np.ndarray, after: np.ndarray, now: float) -> None:
         """Remember a change that was really made.

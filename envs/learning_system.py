@@ -24,7 +24,8 @@ class LearningSystemVectorEnv(VectorEnv):
     """N learning systems at once, each with serving, continual training and ingest on one host; no subprocesses.
 
     ## Observation space
-    `Box((n_observation,), float32)` per system; what each entry is stands in `task.labels`:
+    `Box((n_observation,), float32)` per system, 69 entries with the reference spec. What each is stands in
+    `task.labels`, what each metric means in the spec:
 
     | entries | range | meaning |
     |---|---|---|
@@ -36,7 +37,22 @@ class LearningSystemVectorEnv(VectorEnv):
     ## Action space
     `Box(-1, 1, (n_action,), float32)` per system: the wanted value of each knob of the role (`task.action_labels`) over
     its linear or logarithmic range. Moves are limited per period, CPU grants are shrunk to what the host has, and moves
-    within the dead band are not made; any finite action is allowed.
+    within the dead band are not made; any finite action is allowed. With the reference spec:
+
+    | role | # | knob | range | unit |
+    |---|---|---|---|---|
+    | allocation | 0 | `serving_cpu_cores` | 0.1 to 1.3, log | cores |
+    | | 1 | `training_cpu_cores` | 0.05 to 1, log | cores |
+    | | 2 | `ingest_cpu_cores` | 0.03 to 0.6, log | cores |
+    | tuning | 0 | `serving_batch_size` | 1 to 64, log | requests |
+    | | 1 | `serving_batch_timeout_seconds` | 0 to 0.05 | seconds |
+    | | 2 | `serving_threads` | 1, 2 | threads |
+    | | 3 | `training_batch_size` | 8 to 256, log | samples |
+    | | 4 | `training_threads` | 1, 2 | threads |
+    | | 5 | `training_loader_workers` | 1 to 4 | threads |
+    | | 6 | `training_checkpoint_interval_seconds` | 2 to 60, log | seconds |
+    | | 7 | `ingest_chunk_events` | 8 to 1024, log | events |
+    | | 8 | `ingest_cache_entries` | 16 to 8192, log | entries |
 
     ## Reward
     The sum of three terms, which stand in `infos["terms"]`:
@@ -54,8 +70,8 @@ class LearningSystemVectorEnv(VectorEnv):
     system's parameters by the seed. `window_periods` periods pass before the first observation.
 
     ## Episode end
-    Never terminated: a learning system does not end. Truncated after `episode_steps`; the next episode begins in the same
-    step, and the last observation of the ended one stands in `infos["final_obs"]`.
+    Never terminated: a learning system does not end. Truncated after `episode_steps`; the next episode begins in the
+    same step, and the last observation of the ended one stands in `infos["final_obs"]`.
 
     ## Seeds
     `reset(seed=s)` gives system i the seed s + i: it then is, bit for bit, the single environment reset with that seed.
@@ -143,8 +159,8 @@ class LearningSystemVectorEnv(VectorEnv):
 class LearningSystemEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     """One learning system: the same as `LearningSystemVectorEnv` with N = 1, whose data sheet applies.
 
-    `info["terms"]` holds floats, and there is no reset of its own: after `truncated` comes `reset()`. First episodes are
-    not cut short (`stagger` is False).
+    `info["terms"]` holds floats, and there is no reset of its own: after `truncated` comes `reset()`. First episodes
+    are not cut short (`stagger` is False).
 
     With `plant`, any plant of a single system takes the place of the simulator, a live one included. It is not set back
     at a reset: the episode begins from the setting that is in force.

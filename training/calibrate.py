@@ -1,6 +1,6 @@
 """Calibration: find the simulator's parameters from recorded runs of a real system, and say how well they explain them.
 
-A recorded trace is replayed in the simulator: the same arrivals and events, the same settings period by period, no noise.
+A recorded trace is replayed in the simulator: the same arrivals and events, the same settings, no noise.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from telemetry.trace import Trace
 from telemetry.workload import Demand, fill_gaps
 
 SETTLE_PERIODS = 3
-"""Left out after each change of setting: actuators act within the first, queues of the former setting drain in the next."""
+"""Left out after each change of setting: actuators act within the first, old queues drain in the next."""
 BLOCK_PERIODS = 10
-"""Readings are averaged over blocks of at most so many periods before they are compared: single periods are mostly noise."""
+"""Readings are compared as means over blocks of at most so many periods: single periods are mostly noise."""
 FACTOR = 30.0
 """A parameter may move by this factor in either direction."""
 PRIOR = 0.01
@@ -65,14 +65,16 @@ STAGES = (
         (
             "training_step_core_seconds", "training_sample_core_seconds", "training_thread_penalty",
             "training_load_core_seconds", "training_load_wait_seconds", "training_checkpoint_core_seconds",
-            "training_checkpoint_stall_seconds", "training_checkpoint_bytes", "training_idle_cores",
-            "training_base_memory_bytes", "training_sample_memory_bytes", "training_worker_memory_bytes",
+            "training_checkpoint_stall_seconds", "training_idle_cores", "training_base_memory_bytes",
+            "training_sample_memory_bytes", "training_worker_memory_bytes",
         ),
         (
             "training_samples_per_second", "training_goodput_per_second", "training_backlog_samples",
-            "training_cpu_used_cores", "training_memory_bytes", "storage_written_bytes_per_second",
+            "training_cpu_used_cores", "training_memory_bytes",
         ),
     ),
+    # Apart from training: checkpoints come in bursts, whose phase within a block would drown everything else.
+    Stage("storage", ("training_checkpoint_bytes",), ("storage_written_bytes_per_second",)),
     Stage(
         "serving",
         (
@@ -143,7 +145,10 @@ def fit(
     """
     recordings = _recordings(spec, traces)
     found, spread = initial, dict(initial.spread)
-    for stage in (*STAGES, STAGES[0]):  # the host again: its CPU reading contains what the others have been found to use
+    for stage in (
+        *STAGES,
+        STAGES[0],
+    ):  # the host again: its CPU reading contains what the others have been found to use
         on_stage(stage.name)
         found, error = _fit_stage(spec, recordings, found, stage)
         wide = float(np.clip(error, *SPREAD_LIMITS))
@@ -171,14 +176,14 @@ def report(spec: SystemSpec, parameters: Parameters, traces: Sequence[Trace]) ->
     """
     recordings, objective = _recordings(spec, traces), Objective(spec)
     columns = parameters.columns(np.zeros((len(PARAMETER_NAMES), 1))).array
-    rows: list[tuple[np.ndarray, np.ndarray]] = []
+    rows: list[np.ndarray] = []
     for recording in recordings:
         simulated = replay(spec, recording, columns)[:, 0]  # (T, n_metrics)
         for segment in recording.segments:
             setting = recording.settings[segment[0]]
-            pair = [_mean(values[segment]) for values in (simulated, recording.values)]
-            rows.append(tuple(np.append(m, objective.value(m) / objective.cost(m, setting)) for m in pair))  # type: ignore[arg-type]
-    both = np.array(rows)  # (n_segments, 2, n_metrics + 1)
+            pair = (_mean(simulated[segment]), _mean(recording.values[segment]))
+            rows += [np.append(means, objective.value(means) / objective.cost(means, setting)) for means in pair]
+    both = np.array(rows).reshape(-1, 2, len(spec.metrics) + 1)  # segments; simulated, measured; metrics, efficiency
     names = (*spec.catalogue.names, "efficiency")
     return {name: _agreement(both[:, 0, i], both[:, 1, i]) for i, name in enumerate(names)}
 
@@ -219,14 +224,18 @@ def _recording(spec: SystemSpec, trace: Trace, which: str) -> Recording:
     ):
         missing = [name for name in wanted if name not in there]
         if missing:
-            raise CalibrationError(f"{which} has no {what} {missing[0]!r} ({len(missing)} missing); record it with {spec.name!r}")
+            raise CalibrationError(
+                f"{which} has no {what} {missing[0]!r} ({len(missing)} missing); record it with {spec.name!r}"
+            )
     values = trace.values[:, [trace.metric_names.index(name) for name in spec.catalogue.names]]
     settings = trace.settings[:, [trace.knob_names.index(name) for name in spec.knob_names]]
     known = np.isfinite(settings).all(axis=1)
     values, settings = values[known], settings[known]
     segments = _segments(settings)
     if not segments:
-        raise CalibrationError(f"{which} holds no setting for longer than {SETTLE_PERIODS} periods ({len(values)} rows)")
+        raise CalibrationError(
+            f"{which} holds no setting for longer than {SETTLE_PERIODS} periods ({len(values)} rows)"
+        )
     return Recording(_demand(spec, values, which), values, settings, segments)
 
 
@@ -245,7 +254,7 @@ def _demand(spec: SystemSpec, values: np.ndarray, which: str) -> Demand:
             rates.append(np.maximum(fill_gaps(values[:, column])[0], 0.0))
         except ValueError as error:
             raise CalibrationError(f"{which}: {workload}_arrivals_per_second: {error}") from None
-    return Demand(which, spec.control_period_seconds, *rates, source="recorded")
+    return Demand(which, spec.control_period_seconds, rates[0], rates[1], source="recorded")
 
 
 def _fit_stage(

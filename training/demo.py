@@ -1,4 +1,4 @@
-"""The main job: the shipped policies run online on a real learning system, compared with a static setting."""
+"""The main job: the shipped policies run online on a real learning system, compared with static settings."""
 
 from __future__ import annotations
 
@@ -36,22 +36,23 @@ PEAK_SHARE = 0.8
 """Peak of the replayed trace, as a share of what serving can do with good settings (measured at the start)."""
 
 
+STATIC_DEFAULT, BEST_STATIC = "static default", "best static"
+
+
 @dataclass(frozen=True)
 class DemoConfig:
     """What the demo does; the defaults take under eight minutes."""
 
-    pairs: int = 6
-    """Segments of the demand; each is replayed to both arms."""
-    periods: int = 28
+    segments: int = 5
+    """Segments of the demand; each is replayed to every arm."""
+    periods: int = 20
     """Counted control periods of a window."""
     settle_periods: int = 5
-    """Periods before them that are not counted: the other arm's queues drain, the controller's window fills."""
-    warm_up_periods: int = 20
+    """Periods before them that are not counted: the last arm's queues drain, the controller's window fills."""
+    warm_up_periods: int = 10
     """Periods that each arm runs before the first window."""
     trace: Path | None = None
     """A request trace in any supported format; None is a generated day (`telemetry.workload`, seed 2024)."""
-    reference: str = "default"
-    """`default` (the static default) or `best-static` (the best static setting that `trimtab search` found)."""
     seed: int = 2024
     """Of the generated day."""
 
@@ -86,7 +87,7 @@ def run_demo(
     Args:
         spec: the reference system.
         out: folder for results; made if missing.
-        config: length and reference.
+        config: length and trace.
         on_stage: called with each stage's name.
         on_period: called after each control period.
 
@@ -128,24 +129,33 @@ def run_demo(
         windows = run_interleaved(
             plant,
             testbed.url("load"),
-            [_reference(plant, config.reference), ControllerArm(plant, controller)],
-            cut(scaled, spec, config.pairs, config.periods, config.settle_periods),
+            [
+                StaticArm(plant, spec.default_setting, STATIC_DEFAULT),
+                StaticArm(plant, load_references(spec).best_static, BEST_STATIC),
+                ControllerArm(plant, controller),
+            ],
+            cut(scaled, spec, config.segments, config.periods, config.settle_periods),
             settle_periods=config.settle_periods,
             warm_up_periods=config.warm_up_periods,
             on_period=record,
         )
         enforced, actuators = plant.actuators.enforced, plant.actuators.report()
     on_stage("writing the report")
-    notes = [_reference_note(spec, config), *actuators.splitlines()]
+    notes = [
+        _setting_note(spec, STATIC_DEFAULT, spec.default_setting),
+        _setting_note(spec, BEST_STATIC, load_references(spec).best_static),
+        *actuators.splitlines(),
+    ]
     return _finish(spec, out, windows, notes, enforced=enforced, capacity=capacity, demand=demand.name)
 
 
 def _finish(spec: SystemSpec, out: Path, windows: list[Window], notes: list[str], **facts: Any) -> DemoResult:
-    ours = [window for window in windows if window.arm == ControllerArm.name]
-    theirs = [window for window in windows if window.arm != ControllerArm.name]
+    arms = {name: [w for w in windows if w.arm == name] for name in (STATIC_DEFAULT, BEST_STATIC, ControllerArm.name)}
+    ours = arms[ControllerArm.name]
     records = Journal.read(out / "journal.jsonl")
     made = optimizations(records)
-    summary = compare(spec, theirs, ours) | {
+    summary = compare(spec, arms[STATIC_DEFAULT], ours) | {
+        "vs_best_static": compare(spec, arms[BEST_STATIC], ours),
         "optimizations": made.count,
         "rolled_back": made.rolled_back,
         "kept": made.kept,
@@ -188,21 +198,12 @@ def _demand(config: DemoConfig) -> Demand:
 
 def _compression(demand: Demand, spec: SystemSpec, config: DemoConfig) -> float:
     """How many times faster than life the demand runs; budgets per hour of demand grow by it (at most 60-fold)."""
-    replayed = config.pairs * config.periods * spec.control_period_seconds
+    replayed = config.segments * config.periods * spec.control_period_seconds
     return float(np.clip(demand.duration / replayed, 1.0, 60.0))
 
 
-def _reference(plant: LivePlant, name: str) -> StaticArm:
-    if name == "best-static":
-        return StaticArm(plant, load_references(plant.spec).best_static, "best static setting")
-    return StaticArm(plant, plant.spec.default_setting, "static default")
-
-
-def _reference_note(spec: SystemSpec, config: DemoConfig) -> str:
-    best = config.reference == "best-static"
-    setting = load_references(spec).best_static if best else spec.default_setting
-    knobs = ", ".join(f"{name} {value:.3g}" for name, value in zip(spec.knob_names, setting, strict=True))
-    return f"Reference: {'best static setting' if best else 'static default'} ({knobs})."
+def _setting_note(spec: SystemSpec, name: str, setting: np.ndarray) -> str:
+    return f"{name}: " + ", ".join(f"{n} {value:.3g}" for n, value in zip(spec.knob_names, setting, strict=True))
 
 
 def _metadata(spec: SystemSpec, capacity: float) -> dict[str, Any]:

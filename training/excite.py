@@ -39,7 +39,7 @@ def excitation_settings(spec: SystemSpec, count: int, seed: int) -> np.ndarray:
     knobs = KnobScaling(spec.knobs)
     points = qmc.Sobol(len(spec.knobs), seed=seed).random(1 << max(1, (count - 1).bit_length()))[:count]
     settings = Task(spec, Role.ALLOCATION).fit_cpu(knobs.unscale(2.0 * points - 1.0))
-    threads = [i for i, knob in enumerate(spec.knobs) if knob.unit == "threads" and "worker" not in knob.name]
+    threads = np.array([knob.unit == "threads" and "worker" not in knob.name for knob in spec.knobs])
     single = np.random.default_rng(seed).random(count) < GOOD_SHARE
     settings[np.ix_(single, threads)] = 1.0
     settings[0] = spec.default_setting

@@ -1,4 +1,4 @@
-"""Interleaved comparison on a live plant, A B B A ...: a pair gets the same demand, so drift of the machine cancels."""
+"""Interleaved comparison on a live plant, A B C B C A ...: all get the same demand, so drift of the machine cancels."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class LoadError(RuntimeError):
 
 
 class Arm(Protocol):
-    """One of the two that are compared."""
+    """One of those that are compared."""
 
     name: str
 
@@ -197,13 +197,13 @@ def run_interleaved(
     warm_up_periods: int = 0,
     on_period: Callable[[Progress], None] = lambda progress: None,
 ) -> list[Window]:
-    """Give each segment to each arm in turn; the order of the arms swaps from segment to segment.
+    """Give each segment to each arm in turn; another arm begins in each segment.
 
     Args:
         plant: read and set by the arms.
         load_url: of the load generator.
         arms: two or more.
-        segments: at the plant's control period; the first `settle_periods` of each are not counted: what the other
+        segments: at the plant's control period; the first `settle_periods` of each are not counted: what the last
             arm left in the queues drains in them.
         settle_periods: see above.
         warm_up_periods: each arm runs so long before the first counted window, on the first segment.
@@ -215,8 +215,8 @@ def run_interleaved(
     windows: list[Window] = []
     schedule = [(arm, 0, warm_up_periods, False) for arm in arms if warm_up_periods]
     for index, length in enumerate(lengths):
-        order = arms if index % 2 == 0 else list(reversed(arms))
-        schedule += [(arm, index, length, True) for arm in order]
+        first = index % len(arms)
+        schedule += [(arm, index, length, True) for arm in (*arms[first:], *arms[:first])]
     for arm, index, periods, counted in schedule:
         replay(load_url, segments[index], seed=index)
         arm.begin()
@@ -234,8 +234,8 @@ def run_interleaved(
             on_period(Progress(done, total, arm.name, index, snapshot, plant.setting))
         if counted and before is not None and plant.last_sweep is not None:
             client = ClientFigures.between(before, plant.last_sweep, plant.spec.latency_slo_seconds)
-            times, *arrays = (np.array(column) for column in zip(*rows, strict=True))
-            windows.append(Window(arm.name, index, times, *arrays, client=client))
+            times, values, settings, previous_settings = (np.array(column) for column in zip(*rows, strict=True))
+            windows.append(Window(arm.name, index, times, values, settings, previous_settings, client))
     return windows
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -73,21 +72,6 @@ def reference_policies(spec: SystemSpec, references: References) -> dict[str, di
             Role.TUNING: BatchAimdPolicy(tuning, best, references.aimd_and_batch),
         },
     }
-
-
-def learned_policies(
-    spec: SystemSpec, references: References, learned: Mapping[Role, Policy]
-) -> dict[str, dict[Role, Policy]]:
-    """Learned policies, together (`ppo`) and each alone with the other role at the best static setting.
-
-    Args:
-        spec: the system.
-        references: gives the best static setting.
-        learned: policy of one role or of both.
-    """
-    held: dict[Role, Policy] = {role: StaticPolicy(Task(spec, role), references.best_static) for role in Role}
-    alone = {f"ppo_{role}_only": held | {role: policy} for role, policy in learned.items()}
-    return alone | {"ppo": held | dict(learned)}
 
 
 def _parameters(found: dict[str, Any], heuristic: str) -> dict[str, float]:

@@ -13,7 +13,8 @@ import numpy as np
 from envs.spec import Role, SystemSpec
 from training.live import Window
 
-COLOURS = {"reference": "#8a8f98", "trimtab": "#0b7285"}
+COLOURS = ("#8a8f98", "#d9822b", "#0b7285")
+"""Of the arms, Trimtab last."""
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c2733; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; } svg { width: 100%; height: auto; }
@@ -44,18 +45,20 @@ def write_html(
         notes: lines for people: which actuators are off, what the reference is.
     """
     sections = [
-        f"<h1>Trimtab against {html.escape(str(result['reference']))}</h1>",
+        f"<h1>Trimtab against the {html.escape(str(result['reference']))}</h1>",
         "".join(f"<p class=muted>{html.escape(note)}</p>" for note in notes),
         _headline(result),
-        "<h2>Figures</h2>",
-        _table(result["rows"]),
+        *(
+            f"<h2>Against the {html.escape(comparison['reference'])}</h2>{_table(comparison)}"
+            for comparison in (result, result["vs_best_static"])
+        ),
         "<h2>Load, latency and settings over time</h2>",
-        "<p class=muted>Each segment of demand was replayed to both, in turn; the lines are aligned by segment.</p>",
-        _svg(timeline(spec, windows, result["reference"], decisions)),
+        "<p class=muted>Each segment of demand was replayed to all, in turn; the lines are aligned by segment.</p>",
+        _svg(timeline(spec, windows, decisions)),
         "<h2>Efficiency, pair by pair</h2>",
         _svg(pairs_plot(result)),
         "<h2>When the weights change</h2>",
-        _weights(result["weights"]),
+        _weights(result),
         "<h2>Optimizations</h2>",
         _optimizations(decisions),
     ]
@@ -63,45 +66,23 @@ def write_html(
     path.write_text(page + "\n".join(sections) + "</html>\n", encoding="utf-8")
 
 
-def timeline(
-    spec: SystemSpec, windows: Sequence[Window], reference: str, decisions: Sequence[Mapping[str, Any]]
-) -> Any:
-    """Figure: load, p99, CPU reserved and used, and the tuning knobs that moved, both arms aligned by segment."""
+def timeline(spec: SystemSpec, windows: Sequence[Window], decisions: Sequence[Mapping[str, Any]]) -> Any:
+    """Figure: load, p99, CPU reserved and used, training, and the tuning knobs that differ; all arms, by segment."""
     from matplotlib.figure import Figure
 
-    catalogue = spec.catalogue
-    tuned = _moved_knobs(spec, windows, reference)
+    tuned = _differing_knobs(spec, windows)
     figure = Figure(figsize=(11, 1.9 * (4 + len(tuned))), layout="constrained")
     axes = figure.subplots(4 + len(tuned), 1, sharex=True, squeeze=False)[:, 0]
-    cpu_knobs = [spec.knob_index(o.cpu_knob) for o in spec.workloads.values()]
-    cpu_used = catalogue.indices([o.cpu_used for o in spec.workloads.values()])
-    for arm, key in ((reference, "reference"), ("trimtab", "trimtab")):
-        chosen = sorted((w for w in windows if w.arm == arm), key=lambda w: w.segment)
-        if not chosen:
-            continue
-        colour = COLOURS[key]
+    for (arm, chosen), colour in zip(_by_arm(windows).items(), COLOURS, strict=False):
         values = np.concatenate([w.values for w in chosen])  # (T, n_metrics)
         settings = np.concatenate([w.settings for w in chosen])
-        at = np.arange(len(values)) * spec.control_period_seconds
-        if key == "reference":
-            axes[0].plot(
-                at, values[:, catalogue.index("serving_arrivals_per_second")], color="#444", lw=1, label="arrivals"
-            )
-        axes[0].plot(
-            at, values[:, catalogue.index("serving_goodput_per_second")], color=colour, lw=1.2, label=f"goodput, {arm}"
-        )
-        axes[1].plot(at, values[:, catalogue.index("serving_latency_p99_seconds")], color=colour, lw=1.2, label=arm)
-        axes[2].step(at, settings[:, cpu_knobs].sum(axis=1), color=colour, lw=1.6, label=f"reserved, {arm}")
-        axes[2].plot(at, values[:, cpu_used].sum(axis=1), color=colour, lw=0.9, ls=":", label=f"used, {arm}")
-        axes[3].plot(at, values[:, catalogue.index("training_goodput_per_second")], color=colour, lw=1.2, label=arm)
-        for axis, knob in zip(axes[4:], tuned, strict=True):
-            axis.step(at, settings[:, knob], color=colour, lw=1.4, label=arm)
-        length = len(chosen[0].values) * spec.control_period_seconds
-        for axis in axes:
-            for index in range(1, len(chosen)):
-                axis.axvline(index * length, color="#ddd", lw=0.6, zorder=0)
-        if key == "trimtab":
+        _draw_arm(axes, spec, arm, values, settings, colour, tuned)
+        if arm == "trimtab":
             _mark(axes[2], chosen, decisions, spec.control_period_seconds)
+    length = len(windows[0].values) * spec.control_period_seconds
+    for axis in axes:
+        for index in range(1, 1 + max(w.segment for w in windows)):
+            axis.axvline(index * length, color="#ddd", lw=0.6, zorder=0)
     axes[1].axhline(spec.latency_slo_seconds, color="#b3372f", lw=1, ls="--", label="SLO")
     axes[1].set_yscale("log")
     names = ["requests/s", "p99, s", "CPU, cores", "training, samples/s", *(spec.knob_names[k] for k in tuned)]
@@ -114,22 +95,51 @@ def timeline(
     return figure
 
 
+def _draw_arm(
+    axes: Any,
+    spec: SystemSpec,
+    arm: str,
+    values: np.ndarray,
+    settings: np.ndarray,
+    colour: str,
+    tuned: Sequence[int],
+) -> None:
+    catalogue = spec.catalogue
+    at = np.arange(len(values)) * spec.control_period_seconds
+    cpu_knobs = [spec.knob_index(o.cpu_knob) for o in spec.workloads.values()]
+    cpu_used = catalogue.indices([o.cpu_used for o in spec.workloads.values()])
+
+    def metric(name: str) -> np.ndarray:
+        return values[:, catalogue.index(name)]
+
+    if arm == "trimtab":
+        axes[0].plot(at, metric("serving_arrivals_per_second"), color="#444", lw=0.8, label="arrivals")
+    axes[0].plot(at, metric("serving_goodput_per_second"), color=colour, lw=1.2, label=f"goodput, {arm}")
+    axes[1].plot(at, metric("serving_latency_p99_seconds"), color=colour, lw=1.2, label=arm)
+    axes[2].step(at, settings[:, cpu_knobs].sum(axis=1), color=colour, lw=1.6, label=f"reserved, {arm}")
+    axes[2].plot(at, values[:, cpu_used].sum(axis=1), color=colour, lw=0.9, ls=":", label=f"used, {arm}")
+    axes[3].plot(at, metric("training_goodput_per_second"), color=colour, lw=1.2, label=arm)
+    for axis, knob in zip(axes[4:], tuned, strict=True):
+        axis.step(at, settings[:, knob], color=colour, lw=1.4, label=arm)
+
+
 def pairs_plot(result: Mapping[str, Any]) -> Any:
     """Figure: efficiency relative to the reference for each pair, with the mean and its interval."""
     from matplotlib.figure import Figure
 
-    ratios = np.asarray(result["efficiency_by_pair"])
     figure = Figure(figsize=(11, 2.4), layout="constrained")
-    axis = figure.subplots()
-    axis.bar(np.arange(1, len(ratios) + 1), ratios, color=COLOURS["trimtab"], width=0.6)
-    low, high = (1 + end for end in result["efficiency_gain_ci"])
-    axis.axhspan(low, high, color=COLOURS["trimtab"], alpha=0.15, lw=0, label="95 % interval of the mean")
-    axis.axhline(1.0, color=COLOURS["reference"], lw=1.2, label=str(result["reference"]))
-    axis.set_xlabel("pair of windows", fontsize=8)
-    axis.set_ylabel("efficiency", fontsize=8)
-    axis.set_xticks(np.arange(1, len(ratios) + 1))
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(fontsize=8, frameon=False)
+    axes = figure.subplots(1, 2)
+    for axis, comparison, colour in zip(axes, (result, result["vs_best_static"]), COLOURS, strict=False):
+        ratios = np.asarray(comparison["efficiency_by_pair"])
+        axis.bar(np.arange(1, len(ratios) + 1), ratios, color=COLOURS[-1], width=0.6)
+        low, high = (1 + end for end in comparison["efficiency_gain_ci"])
+        axis.axhspan(low, high, color=COLOURS[-1], alpha=0.15, lw=0, label="95 % interval of the mean")
+        axis.axhline(1.0, color=colour, lw=1.6, label=str(comparison["reference"]))
+        axis.set_xlabel("segment", fontsize=8)
+        axis.set_ylabel("efficiency, relative", fontsize=8)
+        axis.set_xticks(np.arange(1, len(ratios) + 1))
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(fontsize=8, frameon=False)
     return figure
 
 
@@ -137,11 +147,8 @@ def write_tensorboard(directory: Path, spec: SystemSpec, windows: Sequence[Windo
     """Write every metric and knob of every counted period as scalars, one run an arm; step is the second of demand."""
     from tensorboard.summary import Writer
 
-    arms: dict[str, list[Window]] = {}
-    for window in sorted(windows, key=lambda w: w.segment):
-        arms.setdefault(window.arm, []).append(window)
-    for arm, chosen in arms.items():
-        writer = Writer(str(directory / arm))
+    for arm, chosen in _by_arm(windows).items():
+        writer = Writer(str(directory / arm.replace(" ", "-")))
         step = 0
         for window in chosen:
             for values, setting in zip(window.values, window.settings, strict=True):
@@ -154,11 +161,18 @@ def write_tensorboard(directory: Path, spec: SystemSpec, windows: Sequence[Windo
         writer.close()
 
 
-def _moved_knobs(spec: SystemSpec, windows: Sequence[Window], reference: str) -> list[int]:
-    """Tuning knobs that Trimtab moved or holds elsewhere than the reference."""
-    ours = np.concatenate([w.settings for w in windows if w.arm != reference])
-    theirs = np.concatenate([w.settings for w in windows if w.arm == reference])
-    differs = (ours != theirs[0]).any(axis=0)
+def _by_arm(windows: Sequence[Window]) -> dict[str, list[Window]]:
+    """Windows of each arm in the order of the segments, Trimtab last."""
+    arms: dict[str, list[Window]] = {}
+    for window in sorted(windows, key=lambda w: (w.arm == "trimtab", w.segment)):
+        arms.setdefault(window.arm, []).append(window)
+    return arms
+
+
+def _differing_knobs(spec: SystemSpec, windows: Sequence[Window]) -> list[int]:
+    """Tuning knobs that are not the same everywhere."""
+    settings = np.concatenate([w.settings for w in windows])
+    differs = (settings != settings[0]).any(axis=0)
     return [i for i, knob in enumerate(spec.knobs) if knob.role is Role.TUNING and differs[i]]
 
 
@@ -191,9 +205,10 @@ def _headline(result: Mapping[str, Any]) -> str:
     )
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    head = "<tr><th></th><th>reference</th><th>Trimtab</th><th>difference</th><th>95 % interval</th></tr>"
-    return "<table>" + head + "".join(_table_row(row) for row in rows) + "</table>"
+def _table(comparison: Mapping[str, Any]) -> str:
+    names = ("", html.escape(comparison["reference"]), "Trimtab", "difference", "95 % interval")
+    head = "<tr>" + "".join(f"<th>{name}</th>" for name in names) + "</tr>"
+    return "<table>" + head + "".join(_table_row(row) for row in comparison["rows"]) + "</table>"
 
 
 def _table_row(row: Mapping[str, Any]) -> str:
@@ -206,9 +221,16 @@ def _table_row(row: Mapping[str, Any]) -> str:
     return f"<tr><td>{name}</td>" + "".join(f"<td class='{mark}'>{cell}</td>" for cell in cells) + "</tr>"
 
 
-def _weights(weights: Mapping[str, float]) -> str:
-    cells = "".join(f"<tr><td>{html.escape(n)}</td><td>{gain:+.0%}</td></tr>" for n, gain in weights.items())
-    return f"<table><tr><th>weight</th><th>efficiency gain</th></tr>{cells}</table>"
+def _weights(result: Mapping[str, Any]) -> str:
+    comparisons = (result, result["vs_best_static"])
+    head = "".join(f"<th>gain against the {html.escape(comparison['reference'])}</th>" for comparison in comparisons)
+    rows = "".join(
+        f"<tr><td>{html.escape(name)}</td>"
+        + "".join(f"<td>{c['weights'][name]:+.0%}</td>" for c in comparisons)
+        + "</tr>"
+        for name in result["weights"]
+    )
+    return f"<table><tr><th>weight</th>{head}</tr>{rows}</table>"
 
 
 def _optimizations(decisions: Sequence[Mapping[str, Any]]) -> str:

@@ -15,8 +15,8 @@ from controller.components import Component, process_start, process_tree, thread
 WEIGHT_PER_NICE = 1.25
 """The kernel's: each step of nice changes the weight by this factor."""
 MOST_NICE = 19
-RETRIES, RETRY_SECONDS = 5, 0.06
-"""The kernel refuses a second write within 0.1 s with EAGAIN."""
+RETRIES, RETRY_SECONDS = 8, 0.06
+"""The kernel refuses a second write within 0.1 s with EAGAIN, whoever made the first."""
 
 
 class ProcessCpu:

@@ -24,7 +24,7 @@ def slowdown(parameters: Columns, wanted: np.ndarray, requests_per_second: np.nd
 def thread_cost(threads: np.ndarray, cores: np.ndarray, penalty: np.ndarray) -> np.ndarray:
     """Factor (N,) >= 1 on the cost of computing with more threads than the CPU ceiling lets run at once.
 
-    All threads of a process are throttled together, and those that wait for a throttled or preempted one spin: 1 with one
-    thread, 1 + 3 x penalty with two threads on half a core.
+    All threads of a process are throttled together, and those that wait for a throttled or preempted one spin: 1 with
+    one thread, 1 + 3 x penalty with two threads on half a core.
     """
     return 1.0 + penalty * (threads - 1.0) * np.maximum(threads / cores - 1.0, 0.0)

@@ -16,7 +16,7 @@ _SUM = np.uint64(0x3FFFF)
 
 
 def mixed(keys: np.ndarray) -> np.ndarray:
-    """The finalizer of splitmix64 (Steele, Lea, Flood 2014): uint64 -> uint64, every input bit moves every output bit."""
+    """The finalizer of splitmix64 (Steele, Lea, Flood 2014): uint64 -> uint64, every bit in moves every bit out."""
     z = keys ^ (keys >> _S30)
     z *= _FIRST
     z ^= z >> _S27

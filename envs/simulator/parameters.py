@@ -164,7 +164,7 @@ class Parameters:
     """Relative standard deviation of CPU and memory readings."""
 
     spread: Mapping[str, float] = field(default_factory=dict)
-    """Relative standard deviation of each parameter under domain randomization; `DEFAULT_SPREAD` where it is missing."""
+    """Relative standard deviation of each parameter under domain randomization; a default where it is missing."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """How the values were found."""
 
@@ -215,8 +215,8 @@ class Parameters:
         """Parameters of N systems.
 
         Args:
-            deviations: (n_parameters, N) in units of each parameter's spread, relative and in the logarithm; 0 for these
-                values themselves.
+            deviations: (n_parameters, N) in units of each parameter's spread, relative and in the logarithm; 0 for
+                these values themselves.
         """
         result = Columns(PARAMETER_NAMES, deviations.shape[1])
         values = np.array([getattr(self, name) for name in PARAMETER_NAMES])[:, None]

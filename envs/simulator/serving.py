@@ -136,9 +136,8 @@ def _latencies(
     carried = np.minimum(0.5 * (queue[0] + queue[1]) / np.maximum(rate, 1e-9), deadline)
     longest = np.minimum(np.maximum(queue[0], queue[1]) / np.maximum(rate, 1e-9), deadline)
     base = p.serving_base_latency_seconds
-    # A request that finds the worker busy has waited enough. The first of a batch waits for all of the filling, the last
-    # for none; waits for the worker are about exponential,
-    # whose median is 0.7 and whose 99th percentile 4.6 means.
+    # A request that finds the worker busy has waited enough. The first of a batch waits for all of the filling, the
+    # last for none; waits for the worker are about exponential: median 0.7, 99th percentile 4.6 means.
     fill = fill * (1.0 - busy)
     median = base + fill * (0.5 + 0.5 / load.batch) + service * (1.0 + 0.5 * busy) + 0.7 * wait + carried
     p99 = base + fill + service * (p.serving_service_tail + busy) + 4.6 * wait + longest

@@ -10,38 +10,11 @@ from envs.scaling import KnobScaling
 from envs.simulator import host, ingest, noise, serving, training_job
 from envs.simulator.columns import Columns
 from envs.simulator.parameters import PARAMETER_NAMES, Parameters
+from envs.simulator.quantities import GOOD_SETTING, KNOBS, METRICS, STATE, TOTALS
 from envs.simulator.replay import DemandTable
 from envs.spec import SpecError, SystemSpec
 from telemetry.metrics import Snapshot
 from telemetry.workload import Demand
-
-TOTALS = (
-    "requests_arrived", "requests_served", "requests_rejected", "requests_timed_out", "events_arrived",
-    "events_written", "events_dropped", "uses_offered", "uses_done", "uses_expired",
-)  # fmt: skip
-STATE = (
-    *TOTALS, "elapsed", "drift_phase", "serving_queue", "ingest_backlog", "training_backlog", "training_demand",
-    "trained_age", "trained_fit", "checkpoint_age", "unpublished_samples", "model_age", "model_fit", "accuracy",
-    "peak_requests", "mean_events",
-)  # fmt: skip
-METRICS = (
-    "serving_arrivals_per_second", "serving_goodput_per_second", "serving_within_slo_ratio",
-    "serving_latency_p50_seconds", "serving_latency_p99_seconds", "serving_queue_requests",
-    "serving_failed_per_second", "serving_batch_mean_size", "serving_cpu_used_cores", "serving_memory_bytes",
-    "serving_accuracy_ratio", "serving_model_age_seconds", "training_samples_per_second",
-    "training_goodput_per_second", "training_demand_per_second", "training_backlog_samples",
-    "training_cpu_used_cores", "training_memory_bytes", "ingest_arrivals_per_second", "ingest_written_per_second",
-    "ingest_backlog_events", "ingest_lag_seconds", "ingest_cpu_used_cores", "ingest_memory_bytes",
-    "host_cpu_used_ratio", "storage_written_bytes_per_second", "network_moved_bytes_per_second",
-)  # fmt: skip
-KNOBS = (
-    "serving_cpu_cores", "training_cpu_cores", "ingest_cpu_cores", "serving_batch_size",
-    "serving_batch_timeout_seconds", "serving_threads", "training_batch_size", "training_threads",
-    "training_loader_workers", "training_checkpoint_interval_seconds", "ingest_chunk_events", "ingest_cache_entries",
-)  # fmt: skip
-GOOD_SETTING = {"serving_cpu_cores": 1.0, "serving_batch_size": 32.0, "serving_threads": 1.0,
-                "serving_batch_timeout_seconds": 0.005}  # fmt: skip
-"""At which the capacity is measured that the peak of the demand is a share of."""
 
 NOISE = np.arange(11, dtype=np.uint64)
 """Channels: requests, events, speed of three components, latency, accuracy, CPU of three, host."""
@@ -153,7 +126,8 @@ class SimulatedPlant:
         """Begin anew: empty queues, new parameters, demand and offset, all drawn by the seed.
 
         Args:
-            seed: an int s gives system i the seed s + i; (N,) ints give each its own; None draws a new one from the old.
+            seed: an int s gives system i the seed s + i; (N,) ints give each its own; None draws a new one from the
+                old.
             mask: (N,) bool, which systems; None for all.
             demand_indices: demand of each system (an int for all), replayed from its beginning; None draws them.
             setting: in force at the start, (n_knobs,) or (N, n_knobs); None for the spec's default.
@@ -256,7 +230,8 @@ class SimulatedPlant:
         z = noise.normals(self._keys, self._ticks, NOISE) if self.noise else np.zeros((len(NOISE), self.n))
         self._ticks += np.uint64(1)
         self._simulate(float(seconds), z)
-        self._asked[1:] = self._asked[:-1].copy()
+        if self.randomize:
+            self._asked[1:] = self._asked[:-1].copy()
         self._state.elapsed[:] += seconds
         self.time += seconds
         values = np.ascontiguousarray(self._out.array[self._order].T)  # (N, n_metrics)
@@ -316,7 +291,8 @@ class SimulatedPlant:
 
     def _lose(self, values: np.ndarray) -> None:
         channels = np.arange(1024, 1024 + values.shape[1], dtype=np.uint64)
-        values[noise.uniforms(self._keys, self._ticks, channels).T < self.missing_ratio] = np.nan
+        drawn = noise.uniforms(self._keys, self._ticks, channels).T  # (N, n_metrics)
+        values[drawn < self.missing_ratio] = np.nan
 
     def select(self, rows: np.ndarray) -> SimulatedPlant:
         """A plant of its own with a copy of some of the systems, (len(rows),)."""

@@ -114,3 +114,20 @@ def test_in_a_breach_the_donor_does_not_wait_unless_it_is_broken_itself(arbiter)
     broken = admitted(arbiter, proposals, Situation(0.0, busy, frozenset({"serving"})))
     both = admitted(arbiter, proposals, Situation(0.0, busy, frozenset({"serving", "training"})))
     assert [len(found.moves) for found in (calm, broken, both)] == [1, 2, 1]
+
+
+def test_policy_that_always_adds_a_little_does_not_starve_the_other(arbiter):
+    proposals = {
+        Role.ALLOCATION: setting(serving_cpu_cores=0.6),
+        Role.TUNING: setting(serving_batch_size=16),
+    }
+    turns = []
+    for situation in (Situation(0.0), Situation(1.0), Situation(2.0), Situation(3.0, broken=frozenset({"serving"}))):
+        move = admitted(arbiter, proposals, situation).moves[0]
+        arbiter.applied(move)
+        turns.append(move.role)
+    assert turns == [Role.ALLOCATION, Role.TUNING, Role.ALLOCATION, Role.ALLOCATION]
+
+
+def test_move_within_the_dead_band_is_not_worth_a_trial(arbiter):
+    assert arbiter.moves({Role.ALLOCATION: setting(training_cpu_cores=0.47)}, setting(), 0.0) == []

@@ -20,8 +20,8 @@ def written(tmp_path, *records):
 
 def opened(id, delay=0.5):
     change = {
-        "id": id, "workload": "serving", "role": "tuning", "policy": "ppo", "knobs": {"serving_batch_size": (8.0, 16.0)},
-        "seen_at": 10.0, "applied_at": 10.0 + delay,
+        "id": id, "workload": "serving", "role": "tuning", "policy": "ppo",
+        "knobs": {"serving_batch_size": (8.0, 16.0)}, "seen_at": 10.0, "applied_at": 10.0 + delay,
     }  # fmt: skip
     return {"at": "2026-01-01", "snapshot": {"ingest_lag_seconds": 0.5}, "opened": [change]}
 

@@ -223,7 +223,7 @@ def test_knob_changed_by_somebody_else_is_left_alone(controller, plant, policy, 
 
 def test_capacity_is_added_without_waiting_for_a_trial(controller, plant, policy, allocator, spec):
     lower = plant.setting
-    lower[: 3] = [0.4, 0.3, 0.3]
+    lower[:3] = [0.4, 0.3, 0.3]
     plant.apply(lower)
     policy.wanted = {"serving_batch_size": 16}
     controller.step()
@@ -329,7 +329,8 @@ def test_metrics_count_periods_and_outcomes(controller, policy):
 def test_reallocation_in_a_breach_takes_from_a_workload_under_trial(controller, plant, policy, allocator, spec):
     policy.wanted = {"training_batch_size": 64}
     controller.step()
-    allocator.wanted = {"serving_cpu_cores": 0.8, "training_cpu_cores": 0.3}
+    controller.step()  # the cooldown is over then, the trial is not
+    allocator.wanted = {"serving_cpu_cores": 0.7, "training_cpu_cores": 0.3}
     plant.next_reading(serving_within_slo_ratio=0.8)
     decision = controller.step()
     assert {trial.workload for trial in decision.opened} == {"serving", "training"}

@@ -3,11 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from plants import ToyPlant
 
 from controller.shield import Reason, Shield, ShieldConfig, pinned_setting
 from envs.scaling import KnobScaling
 from envs.spec import SystemSpec
+from plants import ToyPlant
 from telemetry.metrics import Snapshot
 
 SPEC = SystemSpec.load("reference")
@@ -142,7 +142,7 @@ def test_raised_grant_is_cut_when_the_one_that_pays_is_held():
     shield, current = Shield(SPEC), SPEC.default_setting
     shield.applied(current * 0.9, current, 9.5)  # all workloads are in cooldown
     proposed = current.copy()
-    proposed[0], proposed[1] = 0.8, 0.2
+    proposed[0], proposed[1] = 0.7, 0.3
     setting, reasons = shield.check(proposed, current, healthy(), 10.0)
     assert (setting == current).all()
     assert {refusal.reason for refusal in reasons} == {Reason.COOLDOWN, Reason.CPU_SUM}
@@ -164,6 +164,8 @@ def test_unchanged_proposal_has_no_reasons():
 
 
 def test_pins_are_clipped_to_the_bounds_and_unknown_ones_left_out():
-    pinned = pinned_setting(SPEC, SPEC.default_setting, {"serving_batch_size": 1e9, "nonsense": 1, "serving_threads": 1.4})
+    pinned = pinned_setting(
+        SPEC, SPEC.default_setting, {"serving_batch_size": 1e9, "nonsense": 1, "serving_threads": 1.4}
+    )
     assert pinned[SPEC.knob_index("serving_batch_size")] == 64
     assert pinned[SPEC.knob_index("serving_threads")] == 1

@@ -9,13 +9,13 @@ from gymnasium.utils.env_checker import check_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from plants import ToyPlant
 
 from envs.learning_system import LearningSystemEnv, LearningSystemVectorEnv
 from envs.registration import ID, register_environments
 from envs.simulator.replay import default_demands
 from envs.spec import SystemSpec
 from envs.task import Task
+from plants import ToyPlant
 
 SPEC = SystemSpec.load("reference")
 DEMANDS = default_demands(1.0)[::5]
@@ -121,6 +121,14 @@ def test_no_finite_action_breaks_a_step(actions):
 
 
 TUNED = vector(3, "tuning", episode_steps=4)
+
+
+@pytest.mark.parametrize("role", ["allocation", "tuning"])
+def test_the_data_sheet_names_every_action_in_order(role):
+    sheet = LearningSystemVectorEnv.__doc__ or ""
+    places = [sheet.index(f"| {i} | `{name}` |") for i, name in enumerate(Task(SPEC, role).action_labels)]
+    assert places == sorted(places)
+    assert f"{Task(SPEC, role).n_observation} entries" in sheet
 
 
 def test_a_wrong_shape_is_refused_with_both_shapes():

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from plants import FakeClock, ToyPlant, ValleyPlant
 
 from envs.plant import PlantError, check_plant
+from plants import FakeClock, ToyPlant, ValleyPlant
 
 
 @pytest.mark.parametrize("plant", [ToyPlant(), ValleyPlant()], ids=["toy", "valley"])

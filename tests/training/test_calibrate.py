@@ -24,13 +24,13 @@ TRUE = Parameters().changed(
     accuracy_stale_ratio=0.5,
     training_base_memory_bytes=800e6,
 )
-HOLD = 20
+HOLD = 12
 
 
-def record(seed: int, settings: int = 24) -> Trace:
+def record(seed: int, settings: int = 30) -> Trace:
     """A run of the true system through random settings, each held for a while, with all its noise."""
     rng, scaling, task = np.random.default_rng(seed), KnobScaling(SPEC.knobs), Task(SPEC, "allocation")
-    plant = SimulatedPlant(SPEC, default_demands(1.0)[seed :: 7], seed=seed, parameters=TRUE, peak_share=0.6)
+    plant = SimulatedPlant(SPEC, default_demands(1.0)[seed::7], seed=seed, parameters=TRUE, peak_share=0.6)
     times, values, applied = [], [], []
     for _ in range(settings):
         plant.apply(task.fit_cpu(scaling.unscale(rng.uniform(-1.0, 1.0, len(SPEC.knobs)))))
@@ -42,7 +42,7 @@ def record(seed: int, settings: int = 24) -> Trace:
     return Trace(np.array(times), np.array(values), SPEC.catalogue.names, np.array(applied), SPEC.knob_names)
 
 
-TRACES = [record(1), record(2)]
+TRACES = [record(1)]
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,12 @@
 """What the simulated system does when a knob is turned: the directions that every real one shows."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
-from envs.simulator.simulated_plant import GOOD_SETTING, SimulatedPlant
+from envs.simulator.quantities import GOOD_SETTING
+from envs.simulator.simulated_plant import SimulatedPlant
 from envs.spec import SystemSpec
 from telemetry.workload import Demand
 
@@ -33,7 +36,7 @@ def capacity(**knobs: float) -> float:
 
 
 def rises(values: list[float], by: float = 0.0) -> bool:
-    return all(later >= earlier * (1.0 - 1e-9) + by for earlier, later in zip(values, values[1:], strict=False))
+    return all(later >= earlier * (1.0 - 1e-9) + by for earlier, later in pairwise(values))
 
 
 @pytest.mark.parametrize("threads", [1.0, 2.0])

@@ -166,8 +166,8 @@ def test_a_spec_that_it_cannot_play_is_refused():
     metric = SPEC.metrics[0].model_copy(update={"name": "serving_colour"})
     with pytest.raises(SpecError, match="serving_colour"):
         SimulatedPlant(SPEC.model_copy(update={"metrics": [*SPEC.metrics, metric]}), DEMANDS)
+    knobs = [knob for knob in SPEC.knobs if knob.name != "serving_threads"]
     with pytest.raises(SpecError, match="serving_threads"):
-        knobs = [knob for knob in SPEC.knobs if knob.name != "serving_threads"]
         SimulatedPlant(SPEC.model_copy(update={"knobs": knobs}), DEMANDS)
     with pytest.raises(ValueError, match="at least one demand"):
         SimulatedPlant(SPEC, [])
