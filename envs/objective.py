@@ -40,11 +40,11 @@ class Objective:
         return values[..., self._done]
 
     def useful(self, values: np.ndarray) -> np.ndarray:
-        """Useful work relative to the static default's, (..., n_workloads); 1 where nothing was wanted."""
+        """Share of the wanted work that was done, (..., n_workloads), at most `catch_up`; 1 where nothing was wanted."""
         done, wanted = values[..., self._done], values[..., self._wanted]
         share = np.where(wanted == 0, 1.0, done / np.where(wanted == 0, 1.0, wanted))
         most = np.array([o.catch_up for o in self._objectives])
-        return np.clip(share, 0.0, most) / np.array([o.reference for o in self._objectives])
+        return np.clip(share, 0.0, most)
 
     def reserved(self, values: np.ndarray, setting: np.ndarray) -> np.ndarray:
         """Resources set aside, (..., n_resources) in the units of `RESOURCES`.
@@ -63,7 +63,7 @@ class Objective:
         return np.stack([cores, memory, storage, network], axis=-1)
 
     def value(self, values: np.ndarray) -> np.ndarray:
-        """Value-weighted useful work; 1 is the static default's."""
+        """Value-weighted useful work; 1 is all that was wanted."""
         return (self.useful(values) * self._values).sum(axis=-1) / self._values.sum()
 
     def cost(self, values: np.ndarray, setting: np.ndarray) -> np.ndarray:

@@ -103,7 +103,7 @@ class Slo(_Strict):
 class WorkloadObjective(_Strict):
     """How one workload's useful work is measured.
 
-    Useful work in a period is `done / wanted / reference`, where `done / wanted` is clipped at `catch_up`.
+    Useful work in a period is `done / wanted`, clipped at `catch_up`.
     """
 
     value: NonNegative
@@ -118,8 +118,6 @@ class WorkloadObjective(_Strict):
     """Metric: resident memory, bytes."""
     cpu_knob: str
     """Knob: CPU reserved, cores."""
-    reference: Positive = 1.0
-    """`done / wanted` under the static default, so that the default's value is 1 (measured by `trimtab calibrate`)."""
     catch_up: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
     """Largest `done / wanted` that counts; above 1, working off a backlog is useful too."""
 

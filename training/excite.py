@@ -24,9 +24,11 @@ PERIODS = 8
 MEAN_EVENTS_PER_SECOND = 80.0
 """Mean rate of labelled events; with it training needs about a third of a core when it is tuned well."""
 
-GOOD_SHARE = 0.5
-"""Half of the settings have one thread per component: with more, most of the range is the cliff alone."""
+SINGLE_SHARE = 0.75
+"""Share of the settings with one thread per component: with more, most of the range is the cliff alone."""
 
+LOAD_SHARE = (0.15, 1.1)
+"""Range of the load, as a share of what the CPU granted to serving can do: from idle to just beyond."""
 
 OnPeriod = Callable[[int, int, str], None]
 
@@ -40,17 +42,29 @@ def excitation_settings(spec: SystemSpec, count: int, seed: int) -> np.ndarray:
     points = qmc.Sobol(len(spec.knobs), seed=seed).random(1 << max(1, (count - 1).bit_length()))[:count]
     settings = Task(spec, Role.ALLOCATION).fit_cpu(knobs.unscale(2.0 * points - 1.0))
     threads = np.array([knob.unit == "threads" and "worker" not in knob.name for knob in spec.knobs])
-    single = np.random.default_rng(seed).random(count) < GOOD_SHARE
+    single = np.random.default_rng(seed).random(count) < SINGLE_SHARE
     settings[np.ix_(single, threads)] = 1.0
     settings[0] = spec.default_setting
     return settings
 
 
-def excitation_demand(spec: SystemSpec, count: int, periods: int, seed: int, capacity: float, events: float) -> Demand:
-    """A load level for each setting, 5 to 90 % of the capacity, and an event rate of 0.3 to 1.7 times `events`."""
+def excitation_demand(
+    spec: SystemSpec, settings: np.ndarray, periods: int, seed: int, capacity: float, events: float
+) -> Demand:
+    """A load for each setting, and an event rate of 0.3 to 1.7 times `events`.
+
+    Args:
+        spec: gives the period.
+        settings: (count, n_knobs).
+        periods: how long each is held.
+        seed: of the rates.
+        capacity: requests per second that serving can do with one core.
+        events: nominal events per second.
+    """
     rng = np.random.default_rng(seed)
-    requests = np.repeat(capacity * rng.uniform(0.05, 0.9, count), periods)
-    arrivals = np.repeat(events * rng.uniform(0.3, 1.7, count), periods)
+    cores = np.minimum(settings[:, spec.knob_index(spec.workloads["serving"].cpu_knob)], 1.0)
+    requests = np.repeat(capacity * cores * rng.uniform(*LOAD_SHARE, len(settings)), periods)
+    arrivals = np.repeat(events * rng.uniform(0.3, 1.7, len(settings)), periods)
     return Demand(f"excitation-{seed}", spec.control_period_seconds, requests, arrivals, source="excitation")
 
 
@@ -84,7 +98,7 @@ def record_excitation(
     """
     spec = plant.spec
     settings = excitation_settings(spec, count, seed)
-    demand = excitation_demand(spec, count, periods, seed, capacity, events)
+    demand = excitation_demand(spec, settings, periods, seed, capacity, events)
     metadata = {
         "spec": spec.name,
         "spec_fingerprint": spec.fingerprint,

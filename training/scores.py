@@ -13,9 +13,6 @@ from training.rollout import Rollout
 
 FLAP_PERIODS = 10
 """A knob that turns back within so many periods flaps."""
-LEAST_REFERENCE = 0.25
-"""Share of the wanted work that the reference counts with at least. Where the static default collapses, a ratio to its
-work says nothing, and one workload would outweigh all others (the nominal simulator gave gains of 10^10)."""
 
 
 @dataclass(frozen=True)
@@ -101,23 +98,22 @@ def count_flaps(moves: np.ndarray) -> np.ndarray:
     return np.asarray(flaps.sum(axis=-1))
 
 
-def useful_work(
-    spec: SystemSpec, work: np.ndarray, reference: np.ndarray, values: np.ndarray | None = None
-) -> np.ndarray:
-    """Value-weighted useful work relative to a reference on the same episodes: 1 is the reference's.
+def useful_work(spec: SystemSpec, scores: Scores, values: np.ndarray | None = None) -> np.ndarray:
+    """Value-weighted share of the wanted work that was done, (N,) in [0, 1].
+
+    The share is of the whole episode, and at most 1: working off what was left from before the episode does not count.
+    Relative to what was wanted, not to what the static default did: on two busy cores the default can do next to
+    nothing, and a ratio to that says nothing either.
 
     Args:
         spec: gives the values.
-        work: (..., n_workloads).
-        reference: (..., n_workloads) of the static default, same demand and seed, above 0 where anything was wanted.
+        scores: of N episodes.
         values: (n_workloads,) other values than the spec's.
-
-    Returns:
-        (...). Where the reference did no work at all, the workload counts 1.
     """
     values = np.array([o.value for o in spec.workloads.values()]) if values is None else values
-    relative = np.where(reference > 0, work / np.where(reference > 0, reference, 1.0), 1.0)
-    return np.asarray((relative * values).sum(axis=-1) / values.sum())
+    wanted = scores.wanted > 0
+    share = np.where(wanted, np.minimum(scores.work / np.where(wanted, scores.wanted, 1.0), 1.0), 1.0)
+    return np.asarray((share * values).sum(axis=-1) / values.sum())
 
 
 def price(spec: SystemSpec, reserved: np.ndarray, prices: np.ndarray | None = None) -> np.ndarray:
@@ -133,20 +129,18 @@ def efficiency(
     values: np.ndarray | None = None,
     prices: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Useful work per price of what was reserved, (N,), both relative to `reference`: 1.4 is 40 % more efficient.
-
-    The reference itself has 1, less where it does not reach `LEAST_REFERENCE` of what was wanted.
+    """Useful work per price of what was reserved, (N,), relative to `reference`: 1.4 is 40 % more efficient.
 
     Args:
         spec: gives values and prices.
         scores: of the policy.
-        reference: of the static default on the same episodes.
+        reference: of what it is compared with, on the same episodes.
         values: (n_workloads,) instead of the spec's.
         prices: (n_resources,) instead of the spec's.
     """
     cost = price(spec, scores.reserved, prices) / price(spec, reference.reserved, prices)
-    floor = np.maximum(reference.work, LEAST_REFERENCE * reference.wanted)
-    return useful_work(spec, scores.work, floor, values) / cost
+    work = useful_work(spec, scores, values) / useful_work(spec, reference, values)
+    return np.asarray(work / cost)
 
 
 def weight_variants(spec: SystemSpec) -> dict[str, tuple[np.ndarray, np.ndarray]]:
