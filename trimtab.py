@@ -310,11 +310,14 @@ def control_run(
     state_dir: Annotated[Path, typer.Option(help="Folder of journal and status.")] = Path("runs/control"),
 ) -> None:
     """Run the controller on a learning system until Ctrl-C; the setting found at start is restored at the end."""
-    from controller.runner import run_controller
-    from envs.spec import SystemSpec
+    from agents.artifact import shipped_directory
+    from controller.runner import load_policies, run_controller
+    from envs.spec import Role, SystemSpec
 
     logging.getLogger().setLevel(logging.INFO)
-    run_controller(SystemSpec.load(spec), components, mode=mode, models_dir=policy, state_dir=state_dir)
+    loaded = SystemSpec.load(spec)
+    policies = load_policies(policy or shipped_directory(Role.ALLOCATION).parent, loaded)
+    run_controller(loaded, components, policies, state_dir, mode=mode)
 
 
 StateDir = Annotated[Path, typer.Option(help="Folder of the running controller.")]
@@ -323,7 +326,7 @@ StateDir = Annotated[Path, typer.Option(help="Folder of the running controller."
 @control_app.command("status")
 def control_status(state_dir: StateDir = Path("runs/control"), as_json: Json = False) -> None:
     """What a running controller is doing."""
-    from controller.runner import status
+    from controller.commands import status
 
     found = status(state_dir)
     if as_json:
@@ -336,7 +339,7 @@ def control_status(state_dir: StateDir = Path("runs/control"), as_json: Json = F
 @control_app.command("pause")
 def control_pause(state_dir: StateDir = Path("runs/control")) -> None:
     """Change nothing until `resume`; harmful changes are still rolled back."""
-    from controller.runner import pause
+    from controller.commands import pause
 
     pause(state_dir)
 
@@ -344,7 +347,7 @@ def control_pause(state_dir: StateDir = Path("runs/control")) -> None:
 @control_app.command("resume")
 def control_resume(state_dir: StateDir = Path("runs/control")) -> None:
     """End a pause."""
-    from controller.runner import resume
+    from controller.commands import resume
 
     resume(state_dir)
 
@@ -355,7 +358,7 @@ def control_rollback(
     state_dir: StateDir = Path("runs/control"),
 ) -> None:
     """Take a change back."""
-    from controller.runner import request_rollback
+    from controller.commands import request_rollback
 
     request_rollback(state_dir, id)
 
@@ -363,7 +366,7 @@ def control_rollback(
 @control_app.command("explain")
 def control_explain(id: str, state_dir: StateDir = Path("runs/control")) -> None:
     """Why a change was made, and what came of it."""
-    from controller.runner import explain
+    from controller.commands import explain
 
     print(explain(state_dir, id))
 
