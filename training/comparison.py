@@ -102,7 +102,8 @@ def _row(name: str, unit: str, reference: np.ndarray, ours: np.ndarray, better: 
 
 
 def _saving(ours: np.ndarray, reference: np.ndarray) -> float:
-    return float(1.0 - ours.sum() / reference.sum())
+    """Share saved; NaN where the reference had none."""
+    return float(1.0 - ours.sum() / reference.sum()) if reference.sum() > 0 else float("nan")
 
 
 def _requests_met(windows: Sequence[Window]) -> float:

@@ -22,9 +22,9 @@ DRAWS = np.arange(16, 22, dtype=np.uint64)
 """Channels at a reset: demand, offset, peak share, delay, drift phase, age of the first model."""
 DEVIATIONS = np.arange(32, 32 + len(PARAMETER_NAMES), dtype=np.uint64)
 """Channels at a reset: one for each parameter."""
-DELAY_SHARES = (0.6, 0.9)
-"""Of randomized systems, 60 % act at once, 30 % a period later, 10 % two periods later."""
-MOST_DELAY = 2
+PROMPT_SHARE = 0.85
+"""Of randomized systems, so many act at once, the others a period later. Actuators were measured to act within 50 ms."""
+MOST_DELAY = 1
 
 
 class SimulatedPlant:
@@ -39,7 +39,7 @@ class SimulatedPlant:
         n: number of systems; None for a single one with shapes (n_knobs,) and (n_metrics,).
         seed: system i has the seed `seed + i`.
         parameters: None for the shipped ones.
-        randomize: draw each system's parameters around `parameters`, and delay its actuators by up to two periods.
+        randomize: draw each system's parameters around `parameters`, and delay its actuators by up to a period.
         random_start: begin each demand at a random period.
         peak_share: a number, or a range from which each system's is drawn.
         noise: noise of arrivals, speed and readings; without it every period is an expectation.
@@ -159,7 +159,7 @@ class SimulatedPlant:
         spread = 1.0 if self.randomize else 0.0
         deviations = np.clip(noise.normals(keys, ticks, DEVIATIONS), -2.0, 2.0) * spread
         self._p.array[:, rows] = self.parameters.columns(deviations).array
-        late = sum((draws[3] >= share).astype(np.int64) for share in DELAY_SHARES)
+        late = (draws[3] >= PROMPT_SHARE).astype(np.int64)
         self._delay[rows] = late if self.randomize else 0
         self._start(rows, draws)
 
