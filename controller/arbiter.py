@@ -105,9 +105,13 @@ class Arbiter:
                 knobs = tuple(
                     i
                     for i, knob in enumerate(self.spec.knobs)
-                    if (knob.workload, knob.role) == (workload, role) and knob.name not in fixed and moved[i]
+                    if (knob.workload, knob.role) == (workload, role)
+                    and knob.name not in fixed
+                    and distance[i] > LEAST_MOVE
                 )
-                if knobs:
+                # Fitting the grants to the cores there are moves those of others by less than the dead band; a trial of
+                # that is not worth its while, and the shield takes the difference from what is raised.
+                if knobs and distance[list(knobs)].max() >= self.spec.dead_band:
                     seen_at = self._seen_at.setdefault((workload, role), now)
                     found.append(self._move(workload, role, knobs, setting, current, seen_at))
         wanted = {(move.workload, move.role) for move in found}

@@ -27,8 +27,9 @@ MEAN_EVENTS_PER_SECOND = 80.0
 SINGLE_SHARE = 0.75
 """Share of the settings with one thread per component: with more, most of the range is the cliff alone."""
 
-LOAD_SHARE = (0.15, 1.1)
-"""Range of the load, as a share of what the CPU granted to serving can do: from idle to just beyond."""
+LOAD_SHARE = (0.1, 0.9)
+"""Range of the load, as a share of what the CPU granted to serving can do: from idle to beyond, since
+small batches cannot do what the measured capacity says."""
 
 OnPeriod = Callable[[int, int, str], None]
 

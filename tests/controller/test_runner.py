@@ -82,6 +82,9 @@ def run(fast_spec, system, state_dir, after_step, mode="act", periods=200):
     from envs.task import Task
 
     stop, seen = threading.Event(), []
+    deadline = threading.Timer(20.0, stop.set)  # a loop that fails in every period never gets to `after_step`
+    deadline.daemon = True
+    deadline.start()
 
     def step(controller, decision):
         seen.append(decision)
@@ -98,6 +101,7 @@ def run(fast_spec, system, state_dir, after_step, mode="act", periods=200):
         after_step=step,
         config=ControllerConfig(trial=TrialConfig(margin=10.0)),
     )
+    deadline.cancel()
     return seen
 
 

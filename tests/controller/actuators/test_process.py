@@ -62,7 +62,8 @@ def test_undo_restores_what_was_found(actuator, child):
 
 def test_weight_changed_by_somebody_else_shows_in_the_reading(actuator, child):
     actuator.apply({KNOB: 0.3})
-    Path(f"/proc/{child.pid}/autogroup").write_text("0")
+    other = ProcessCpu("serving", KNOB, Component("serving", "", child.pid), uncapped=1.3)
+    other.apply({KNOB: 1.3})
     assert actuator.read() == {KNOB: 1.3}
 
 
