@@ -40,7 +40,7 @@ class Objective:
         return values[..., self._done]
 
     def useful(self, values: np.ndarray) -> np.ndarray:
-        """Share of the wanted work that was done, (..., n_workloads), at most `catch_up`; 1 where nothing was wanted."""
+        """Share of the wanted work that was done, (..., n_workloads), up to `catch_up`; 1 where nothing was wanted."""
         done, wanted = values[..., self._done], values[..., self._wanted]
         share = np.where(wanted == 0, 1.0, done / np.where(wanted == 0, 1.0, wanted))
         most = np.array([o.catch_up for o in self._objectives])

@@ -23,7 +23,7 @@ DRAWS = np.arange(16, 22, dtype=np.uint64)
 DEVIATIONS = np.arange(32, 32 + len(PARAMETER_NAMES), dtype=np.uint64)
 """Channels at a reset: one for each parameter."""
 PROMPT_SHARE = 0.85
-"""Of randomized systems, so many act at once, the others a period later. Actuators were measured to act within 50 ms."""
+"""Of randomized systems, so many act at once, the others a period later; real actuators took below 50 ms."""
 MOST_DELAY = 1
 
 
