@@ -49,8 +49,8 @@ def main() -> None:
 
 @app.command()
 def demo(
-    segments: Annotated[int, typer.Option(help="Pieces of the trace; each is replayed to all.", min=1)] = 5,
-    seconds: Annotated[int, typer.Option(help="Counted seconds of a window.", min=5)] = 20,
+    segments: Annotated[int, typer.Option(help="Pieces of the trace; each is replayed to all.", min=1)] = 6,
+    seconds: Annotated[int, typer.Option(help="Counted seconds of a window.", min=5)] = 18,
     trace: Annotated[Path | None, typer.Option(help="Request trace to replay; default: a generated day.")] = None,
     out: Out = None,
     as_json: Json = False,

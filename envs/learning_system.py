@@ -24,7 +24,7 @@ class LearningSystemVectorEnv(VectorEnv):
     """N learning systems at once, each with serving, continual training and ingest on one host; no subprocesses.
 
     ## Observation space
-    `Box((n_observation,), float32)` per system, 69 entries with the reference spec. What each is stands in
+    `Box((n_observation,), float32)` per system, 70 entries with the reference spec. What each is stands in
     `task.labels`, what each metric means in the spec:
 
     | entries | range | meaning |

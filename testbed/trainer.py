@@ -1,17 +1,25 @@
 """Trainer: trains the served model on the labelled stream, without end, and publishes checkpoints."""
 
 import contextlib
+import copy
 import logging
 import os
+import queue
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from testbed import checkpoints
 from testbed.component import hold_lifeline, http_face, new_registry, parser, serve, start_logging
@@ -23,6 +31,9 @@ from testbed.shards import Samples
 
 IDLE_SECONDS = 0.2
 """How long the loop waits for new samples before it looks whether it shall stop."""
+
+ORDER_SECONDS = 20.0
+"""How long a mark or rewind may wait for the batch in progress; a batch of 256 on a starved core takes seconds."""
 
 
 def training_knobs() -> Knobs:
@@ -60,6 +71,23 @@ class TrainingMetrics:
         self.checkpoint_bytes = counter("training_checkpoint_bytes_total", "Bytes of checkpoints")
 
 
+@dataclass(frozen=True)
+class Mark:
+    """State of training to go back to.
+
+    Attributes:
+        weights: of the network, copied.
+        optimizer: its state, copied.
+        window: replay window, copied.
+        age: seconds from the newest sample trained on to the mark.
+    """
+
+    weights: dict[str, Any]
+    optimizer: dict[str, Any]
+    window: ReplayWindow
+    age: float
+
+
 class ContinualTraining:
     """The training loop: take what the loader has, train one batch, publish when it is time.
 
@@ -86,12 +114,16 @@ class ContinualTraining:
         self._samples = self._published_samples = self._checkpoint.samples
         self._published_at = clock()
         self._threads = 0
+        self._mark: Mark | None = None
+        self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self.loader = Loader(state_dir / "shards", knobs)
 
     def run(self) -> None:
         """Train until stopped."""
         while not self._stopped.is_set():
+            while not self._orders.empty():
+                self._orders.get()()
             self._apply_threads()
             trained = self.train_batch()
             self.publish_if_due()
@@ -99,6 +131,48 @@ class ContinualTraining:
                 start = self._clock()
                 self.take_in(self.loader.take(IDLE_SECONDS))
                 self._metrics.wait_seconds.inc(self._clock() - start)
+
+    def mark(self) -> None:
+        """Remember network, optimizer and replay window, so that `rewind` can bring them back. Any thread may ask.
+
+        A comparison marks before its first contestant and rewinds before each other: all begin with the same model.
+        """
+        self._order(self._take_mark)
+
+    def rewind(self) -> bool:
+        """Go back to the mark and publish that model at once; False if there is none. Any thread may ask."""
+        if self._mark is None:
+            return False
+        self._order(self._go_back)
+        return True
+
+    def _order(self, action: Callable[[], None]) -> None:
+        """Have the training thread do something between two batches, and wait for it."""
+        done = threading.Event()
+
+        def carry_out() -> None:
+            action()
+            done.set()
+
+        self._orders.put(carry_out)
+        done.wait(ORDER_SECONDS)
+
+    def _take_mark(self) -> None:
+        network, optimizer = self._trainer.network, self._trainer.optimizer
+        age = time.time() - self._newest_sample
+        states = copy.deepcopy((network.state_dict(), optimizer.state_dict(), self._window))
+        self._mark = Mark(*states, age=age)
+
+    def _go_back(self) -> None:
+        if self._mark is None:
+            return
+        self.loader.take()  # what came in since belongs to the past that is left
+        self._trainer.network.load_state_dict(self._mark.weights)
+        self._trainer.optimizer.load_state_dict(copy.deepcopy(self._mark.optimizer))
+        self._window = copy.deepcopy(self._mark.window)
+        self._newest_sample = time.time() - self._mark.age
+        self._metrics.backlog.set(self._window.backlog)
+        self._publish()
 
     def stop(self) -> None:
         """Let `run` end after the batch in progress."""
@@ -133,6 +207,9 @@ class ContinualTraining:
         due = self._clock() - self._published_at >= self._knobs["training_checkpoint_interval_seconds"]
         if not due or self._samples == self._published_samples:
             return False
+        return self._publish()
+
+    def _publish(self) -> bool:
         start = self._published_at = self._clock()
         version = self._checkpoint.version + 1
         checkpoint = checkpoints.Checkpoint(version, checkpoints.file_name(version), self._newest_sample, self._samples)
@@ -179,7 +256,17 @@ def application(state_dir: Path) -> Starlette:
         yield
         training.stop()
 
-    return http_face(knobs, registry, [], lifespan)
+    async def mark(_: Request) -> Response:
+        await run_in_threadpool(training.mark)
+        return JSONResponse({"marked": True})
+
+    async def rewind(_: Request) -> Response:
+        if await run_in_threadpool(training.rewind):
+            return JSONResponse({"rewound": True})
+        return JSONResponse({"error": "there is no mark to go back to; POST /mark first"}, status_code=409)
+
+    routes = [Route("/mark", mark, methods=["POST"]), Route("/rewind", rewind, methods=["POST"])]
+    return http_face(knobs, registry, [*routes], lifespan)
 
 
 def _run_or_exit(training: ContinualTraining) -> None:

@@ -154,6 +154,7 @@ def fit(
         wide = float(np.clip(error, *SPREAD_LIMITS))
         # The best accuracy keeps its own narrow spread: 10 % of 0.95 would be another problem, not another machine.
         spread |= {name: wide for name in stage.parameters if name != "accuracy_best_ratio"}
+    found = found.changed(**_noise(spec, recordings))
     rows = sum(len(recording.values) for recording in recordings)
     metadata = {
         "source": f"fitted to {len(recordings)} traces, {rows} periods",
@@ -275,6 +276,29 @@ def _fit_stage(
     explained = compare.residuals(solution.x)[: -len(names)]
     found = {name: float(value) for name, value in zip(names, np.exp(solution.x), strict=True)}
     return start.changed(**found), float(np.sqrt(np.mean(explained**2)))
+
+
+STEADY_SHARE = 0.6
+"""Pieces in which fewer requests met the deadline are overloaded: their latency is a queue's, not noise."""
+LEAST_STEADY = 8
+"""Fewer steady pieces say nothing about noise."""
+
+
+def _noise(spec: SystemSpec, recordings: list[Recording]) -> dict[str, float]:
+    """Noise from period to period while setting and load stay the same: the median over pieces of the logarithm's
+    standard deviation, for latency (mean of p50 and p99) and for speed (of serving's CPU)."""
+    names = ("serving_within_slo_ratio", "serving_latency_p50_seconds", "serving_latency_p99_seconds")
+    within, *noisy = spec.catalogue.indices([*names, "serving_cpu_used_cores"])
+    spreads = [
+        np.log(piece[:, noisy]).std(axis=0, ddof=1)
+        for recording in recordings
+        for piece in (recording.values[segment] for segment in recording.segments)
+        if len(piece) > 2 and _mean(piece[:, within]) >= STEADY_SHARE and (piece[:, noisy] > 0).all()
+    ]
+    if len(spreads) < LEAST_STEADY:
+        return {}
+    p50, p99, speed = (float(value) for value in np.median(spreads, axis=0))
+    return {"latency_noise_ratio": (p50 + p99) / 2.0, "speed_noise_ratio": speed}
 
 
 class _Comparison:

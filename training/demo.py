@@ -43,11 +43,11 @@ STATIC_DEFAULT, BEST_STATIC = "static default", "best static"
 class DemoConfig:
     """What the demo does; the defaults take under eight minutes."""
 
-    segments: int = 5
+    segments: int = 6
     """Segments of the demand; each is replayed to every arm."""
-    periods: int = 20
+    periods: int = 18
     """Counted control periods of a window."""
-    settle_periods: int = 5
+    settle_periods: int = 4
     """Periods before them that are not counted: the last arm's queues drain, the controller's window fills."""
     warm_up_periods: int = 10
     """Periods that each arm runs before the first window."""
@@ -128,7 +128,7 @@ def run_demo(
         scaled = demand.scaled(PEAK_SHARE * capacity, MEAN_EVENTS_PER_SECOND)
         windows = run_interleaved(
             plant,
-            testbed.url("load"),
+            {name: testbed.url(name) for name in testbed.components},
             [
                 StaticArm(plant, spec.default_setting, STATIC_DEFAULT),
                 StaticArm(plant, load_references(spec).best_static, BEST_STATIC),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -166,8 +166,14 @@ class Progress:
     setting: np.ndarray
 
 
-def replay(load_url: str, demand: Demand, seed: int) -> None:
+def replay(load_url: str, demand: Demand, seed: int, stream_seconds: float = 0.0) -> None:
     """Start replaying a demand on the load generator, in place of what it replays now.
+
+    Args:
+        load_url: of the load generator.
+        demand: requests and events.
+        seed: of the arrivals.
+        stream_seconds: where in the drifting stream it begins.
 
     Raises:
         LoadError: not reachable, or refused.
@@ -177,19 +183,25 @@ def replay(load_url: str, demand: Demand, seed: int) -> None:
         "requests_per_second": np.round(demand.requests_per_second, 3).tolist(),
         "events_per_second": np.round(demand.events_per_second, 3).tolist(),
         "seed": seed,
+        "stream_time_seconds": stream_seconds,
     }
-    data, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
-    request = urllib.request.Request(f"{load_url}/replay", data=data, headers=headers, method="POST")
+    _post(f"{load_url}/replay", body)
+
+
+def _post(url: str, body: dict[str, Any]) -> None:
+    request = urllib.request.Request(
+        url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"
+    )
     try:
-        with urllib.request.urlopen(request, timeout=5.0):
+        with urllib.request.urlopen(request, timeout=30.0):
             pass
     except (urllib.error.URLError, OSError) as error:
-        raise LoadError(f"the load generator at {load_url} did not start the replay: {error}") from None
+        raise LoadError(f"the testbed did not answer POST {url}: {error}") from None
 
 
 def run_interleaved(
     plant: LivePlant,
-    load_url: str,
+    urls: Mapping[str, str],
     arms: Sequence[Arm],
     segments: Sequence[Demand],
     *,
@@ -199,9 +211,12 @@ def run_interleaved(
 ) -> list[Window]:
     """Give each segment to each arm in turn; another arm begins in each segment.
 
+    Within a segment all arms meet the same arrivals at the same time of the drifting stream, and start from the same
+    model: training is marked before the first and rewound before the others.
+
     Args:
         plant: read and set by the arms.
-        load_url: of the load generator.
+        urls: of the testbed's components, by name.
         arms: two or more.
         segments: at the plant's control period; the first `settle_periods` of each are not counted: what the last
             arm left in the queues drains in them.
@@ -217,8 +232,11 @@ def run_interleaved(
     for index, length in enumerate(lengths):
         first = index % len(arms)
         schedule += [(arm, index, length, True) for arm in (*arms[first:], *arms[:first])]
-    for arm, index, periods, counted in schedule:
-        replay(load_url, segments[index], seed=index)
+    for turn, (arm, index, periods, counted) in enumerate(schedule):
+        if counted:
+            first_of_segment = turn == 0 or schedule[turn - 1][1:] != (index, periods, True)
+            _post(f"{urls['training']}/{'mark' if first_of_segment else 'rewind'}", {})
+        replay(urls["load"], segments[index], index, stream_seconds=step * sum(lengths[:index]))
         arm.begin()
         rows: list[tuple[float, np.ndarray, np.ndarray, np.ndarray]] = []
         before: Sweep | None = None

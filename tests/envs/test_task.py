@@ -105,7 +105,7 @@ def test_headroom_is_positive_while_the_slo_holds():
     window[:, SPEC.catalogue.index("ingest_lag_seconds")] = 1.5  # at most 3
     window[:, SPEC.catalogue.index("serving_accuracy_ratio")] = 0.6  # at least 0.8
     observation = dict(zip(task.labels, task.observe(window, SPEC.default_setting), strict=True))
-    assert observation["headroom/freshness"] == pytest.approx(0.5)
+    assert observation["headroom/ingest_freshness"] == pytest.approx(0.5)
     assert observation["headroom/accuracy"] == pytest.approx(-0.25)
 
 
@@ -116,7 +116,7 @@ def test_a_missing_reading_is_nan_only_where_it_is_needed():
     missing = [
         label for label, x in zip(task.labels, task.observe(window, SPEC.default_setting), strict=True) if x != x
     ]
-    assert missing == ["now/ingest_lag_seconds", "deviation/ingest_lag_seconds", "headroom/freshness"]
+    assert missing == ["now/ingest_lag_seconds", "deviation/ingest_lag_seconds", "headroom/ingest_freshness"]
 
 
 @given(st.lists(feasible, min_size=2, max_size=4), st.integers(0, 2**32 - 1))
