@@ -398,6 +398,7 @@ def progress_bar(title: str, quiet: bool) -> Iterator[Bar]:
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24))
     console = Console(stderr=True)
+    quiet = quiet or not console.is_terminal
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=quiet) as bar:
         task = bar.add_task(title, total=None)
 

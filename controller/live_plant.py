@@ -65,7 +65,9 @@ class LivePlant:
         self._components = self._directory.read()
         missing = [workload for workload in spec.workloads if workload not in self._components]
         if missing:
-            raise PlantError(f"no {missing[0]} among the components ({', '.join(self._components) or 'none'})")
+            where = "" if isinstance(components, Mapping) else f" in {str(components)!r}"
+            found = ", ".join(self._components) or "none; is the system running?"
+            raise PlantError(f"no {missing[0]} among the components{where} (found: {found})")
         extra = [HostSource()] if extra_sources is None else extra_sources
         self._sources = [ComponentSource(name, self._url_of, clock) for name in SCRAPED]
         self._sampler = Sampler([*self._sources, *extra], spec.control_period_seconds, clock)

@@ -5,11 +5,12 @@ from controller.trial import Judge, Outcome, Period, Trial, TrialConfig
 from envs.spec import Role, SystemSpec
 
 SPEC = SystemSpec.load("reference")
-LATENCY, ACCURACY, FRESHNESS = range(3)
+SLOS = [slo.name for slo in SPEC.slos]
+LATENCY, FRESHNESS = SLOS.index("latency"), SLOS.index("ingest_freshness")
 
 
 def period(value=1.0, cost=1.0, breach=None, load=100.0, depth=0.55):
-    breaches = np.zeros(3)
+    breaches = np.zeros(len(SLOS))
     if breach is not None:
         breaches[breach] = depth
     return Period(0.0, value, cost, -float(breaches.sum()), breaches, np.full(3, load))
@@ -69,7 +70,10 @@ def test_new_breach_is_rolled_back():
 
 
 def test_one_bad_period_in_two_is_no_breach():
-    assert judged(trial([period(), period(breach=FRESHNESS), period()], workload="ingest")).reason != "SLO freshness"
+    assert (
+        judged(trial([period(), period(breach=FRESHNESS), period()], workload="ingest")).reason
+        != "SLO ingest_freshness"
+    )
 
 
 def test_breach_that_was_there_before_is_not_blamed_on_the_change():

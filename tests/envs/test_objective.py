@@ -43,18 +43,22 @@ def test_cost_is_the_larger_of_granted_and_used_at_public_prices():
 
 
 @pytest.mark.parametrize(
-    ("metrics", "breaches"),
+    ("metrics", "broken"),
     [
-        ({}, [0.0, 0.0, 0.0]),
-        ({"serving_within_slo_ratio": 0.95}, [0.0, 0.0, 0.0]),
-        ({"serving_within_slo_ratio": 0.0}, [1.0, 0.0, 0.0]),
-        ({"serving_accuracy_ratio": 0.4}, [0.0, 0.75, 0.0]),
-        ({"ingest_lag_seconds": 4.5}, [0.0, 0.0, 0.75]),
-        ({"ingest_lag_seconds": 60.0}, [0.0, 0.0, 1.0]),
+        ({}, {}),
+        ({"serving_within_slo_ratio": 0.95}, {}),
+        ({"serving_within_slo_ratio": 0.0}, {"latency": 1.0}),
+        ({"serving_accuracy_ratio": 0.325}, {"accuracy": 0.75}),
+        ({"ingest_lag_seconds": 4.5}, {"ingest_freshness": 0.75}),
+        (
+            {"ingest_lag_seconds": 60.0, "serving_model_age_seconds": 30.0},
+            {"ingest_freshness": 1.0, "model_freshness": 1.0},
+        ),
     ],
 )
-def test_a_breach_begins_at_a_half_and_grows_with_the_excess(metrics, breaches):
-    np.testing.assert_allclose(OBJECTIVE.breaches(period(**metrics)), breaches)
+def test_a_breach_begins_at_a_half_and_grows_with_the_excess(metrics, broken):
+    expected = [broken.get(slo.name, 0.0) for slo in SPEC.slos]
+    np.testing.assert_allclose(OBJECTIVE.breaches(period(**metrics)), expected)
 
 
 def test_penalties_are_weighted_means():
@@ -62,7 +66,7 @@ def test_penalties_are_weighted_means():
     moved = default.copy()
     moved[SPEC.knob_index("serving_threads")] = 1.0  # the whole of its range
     terms = OBJECTIVE.score(period(serving_within_slo_ratio=0.0), moved, default)
-    assert terms["slo"] == pytest.approx(-SPEC.violation_penalty * 3.0 / 5.0)
+    assert terms["slo"] == pytest.approx(-SPEC.violation_penalty * 3.0 / sum(slo.weight for slo in SPEC.slos))
     assert terms["change"] == pytest.approx(-SPEC.change_penalty)
 
 

@@ -103,10 +103,10 @@ def test_headroom_is_positive_while_the_slo_holds():
     task = TASKS[Role.ALLOCATION]
     window = np.zeros((SPEC.window_periods, len(SPEC.metrics)))
     window[:, SPEC.catalogue.index("ingest_lag_seconds")] = 1.5  # at most 3
-    window[:, SPEC.catalogue.index("serving_accuracy_ratio")] = 0.6  # at least 0.8
+    window[:, SPEC.catalogue.index("serving_accuracy_ratio")] = 0.52  # at least 0.65
     observation = dict(zip(task.labels, task.observe(window, SPEC.default_setting), strict=True))
     assert observation["headroom/ingest_freshness"] == pytest.approx(0.5)
-    assert observation["headroom/accuracy"] == pytest.approx(-0.25)
+    assert observation["headroom/accuracy"] == pytest.approx(-0.2)
 
 
 def test_a_missing_reading_is_nan_only_where_it_is_needed():

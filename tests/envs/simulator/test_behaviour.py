@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from envs.simulator.parameters import Parameters
 from envs.simulator.quantities import GOOD_SETTING
 from envs.simulator.simulated_plant import SimulatedPlant
 from envs.spec import SystemSpec
@@ -20,7 +21,7 @@ GOOD = {
 def mean(metric: str, *, requests: float = 100.0, events: float = 80.0, periods: int = 120, **knobs: float) -> float:
     """Mean of a metric over the second half of a run at constant demand, without noise."""
     demand = Demand("constant", 1.0, np.full(2, requests), np.full(2, events), "test")
-    plant = SimulatedPlant(SPEC, [demand], noise=False, as_recorded=True)
+    plant = SimulatedPlant(SPEC, [demand], parameters=Parameters(), noise=False, as_recorded=True)
     setting = SPEC.default_setting
     for name, value in (GOOD | knobs).items():
         setting[SPEC.knob_index(name)] = value
