@@ -77,10 +77,13 @@ def test_every_request_of_a_replay_is_accounted_for_at_both_ends(testbed):
 
 def test_labelled_events_reach_training_as_often_as_they_may_be_used(testbed):
     load, ingest, training = testbed.url("load"), testbed.url("ingest"), testbed.url("training")
+    fetch(f"{training}/knobs", {"training_threads": 1}, "PATCH")  # two are 20 times slower on a busy machine
+    batch, uses = 32, 3
     sent = metrics(load)[("load_events_sent_total",)]
     wait_until(lambda: metrics(ingest)[("ingest_events_written_total",)] == sent)
-    wait_until(lambda: metrics(training)[("training_demand_samples_total",)] == 3 * sent)
-    wait_until(lambda: metrics(training)[("training_backlog_samples",)] < 32)
+    wait_until(lambda: metrics(training)[("training_demand_samples_total",)] == uses * sent)
+    # Fewer samples than a batch are left in the end, with up to all their uses.
+    wait_until(lambda: metrics(training)[("training_backlog_samples",)] < batch * uses, seconds=90.0)
     assert not list((testbed.state_dir / "shards").glob("*.parquet"))
 
 
@@ -133,3 +136,11 @@ def test_nothing_is_left_behind_however_the_launcher_ends(testbed, tmp_path, num
     finally:
         launcher.kill()
         launcher.wait()
+
+
+def test_training_goes_back_to_its_mark_and_publishes_that_model(testbed):
+    training, serving = testbed.url("training"), testbed.url("serving")
+    assert fetch(f"{training}/mark", {}, "POST")[0] == 200
+    version = metrics(serving)[("serving_model_version",)]
+    assert fetch(f"{training}/rewind", {}, "POST")[0] == 200
+    wait_until(lambda: metrics(serving)[("serving_model_version",)] > version)

@@ -76,3 +76,7 @@ def test_a_trainer_that_starts_again_goes_on_from_its_checkpoint(training, clock
     assert again.publish_if_due()
     published = checkpoints.newest(tmp_path / "models")
     assert (published.version, published.samples) == (3, 40)
+
+
+def test_there_is_nothing_to_rewind_to_without_a_mark(training):
+    assert not training.rewind()
