@@ -113,6 +113,7 @@ class Controller:
         self.proposer.reset()
         self.conditions = Conditions()
         self.last_known_good = plant.setting
+        self.settled = plant.setting
         self.last_decision: Decision | None = None
         self.outcomes: Counter[str] = Counter()
         self._decisions: Counter[str] = Counter()
@@ -288,12 +289,12 @@ class Controller:
         return pinned_setting(self.spec, target, self.pins)
 
     def _heed_events(self, decision: Decision, target: np.ndarray) -> None:
-        """Restarted components get back what was known to be good; a knob that somebody else changed is left alone."""
+        """Restarted components get back what was in force and not on trial; changes by others are left alone."""
         events = self.plant.take_events() if isinstance(self.plant, PlantWithEvents) else []
         for event in events:
             if event.kind is EventKind.RESTARTED:
                 own = [i for i, knob in enumerate(self.spec.knobs) if knob.workload == event.workload]
-                target[own] = self.last_known_good[own]
+                target[own] = self.settled[own]
                 self._end_trials(decision, [event.workload], "the component was restarted")
                 decision.reasons.append(Refusal(Reason.RESTORED, event.detail))
             elif event.kind is EventKind.CHANGED_ELSEWHERE:
@@ -371,6 +372,10 @@ class Controller:
                     decision.verdicts.append(ended)
                 self.arbiter.applied(move)
                 decision.opened.append(self.trials.open(move, decision.before, decision.setting, now))
+
+        self.settled = np.where(short, decision.wanted, decision.setting)
+        for trial in self.trials.running.values():
+            self.settled[trial.knobs] = trial.before
 
     def _record(self, decision: Decision) -> None:
         decision.stage_seconds = dict(self._stage_last)

@@ -50,7 +50,9 @@ class Trials:
             trial.watched.append(period)
         busy = set(self.running)
         found = [self.judge.verdict(trial, busy - {trial.workload}) for trial in self.running.values()]
-        verdicts = self._with_partners([verdict for verdict in found if verdict is not None], setting)
+        verdicts = [verdict for verdict in found if verdict is not None]
+        if period.complete:  # blind, nothing is taken from anybody: the shield then cuts what is given back
+            verdicts = self._with_partners(verdicts, setting)
         for verdict in verdicts:
             self._end(verdict, period.time)
         self._recent.append(period)

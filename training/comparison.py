@@ -28,7 +28,6 @@ def compare(spec: SystemSpec, reference: Sequence[Window], ours: Sequence[Window
     theirs, mine = score_rollout(spec, as_rollout(reference)), score_rollout(spec, as_rollout(ours))
     ratio = efficiency(spec, mine, theirs)  # (n_pairs,)
     gain, interval = relative_gain(ratio, np.ones_like(ratio))
-    met_theirs, met_mine = _requests_met(reference), _requests_met(ours)
     return {
         "reference": reference[0].arm,
         "pairs": len(ratio),
@@ -36,9 +35,10 @@ def compare(spec: SystemSpec, reference: Sequence[Window], ours: Sequence[Window
         "efficiency_gain_ci": list(interval),
         "reserved_saving": _saving(mine.reserved[:, 0], theirs.reserved[:, 0]),
         "used_saving": _saving(mine.used[:, 0], theirs.used[:, 0]),
-        "slo_attainment": {"reference": met_theirs, "trimtab": met_mine},
+        "slo_attainment": {"reference": _mean(reference, "within_slo"), "trimtab": _mean(ours, "within_slo")},
         "slo_periods": {"reference": float(theirs.slo_attainment.mean()), "trimtab": float(mine.slo_attainment.mean())},
-        "accuracy": {"reference": _accuracy(reference), "trimtab": _accuracy(ours)},
+        "accuracy": {"reference": _mean(reference, "right"), "trimtab": _mean(ours, "right")},
+        "accuracy_of_answers": {"reference": _of_answers(reference), "trimtab": _of_answers(ours)},
         "availability": _share(ours, "answered"),
         "availability_reference": _share(reference, "answered"),
         "weights": _weight_sensitivity(spec, mine, theirs),
@@ -65,7 +65,8 @@ def rows(
         ("within SLO", "ratio", client("within_slo"), 1),
         ("latency p50", "seconds", client("p50"), -1),
         ("latency p99", "seconds", client("p99"), -1),
-        ("online accuracy", "ratio", client("accuracy"), 1),
+        ("right answers, of requests sent", "ratio", client("right"), 1),
+        ("right answers, of those answered", "ratio", client("accuracy"), 1),
         ("training goodput", "samples/s", (theirs.work[:, training], mine.work[:, training]), 1),
         ("events published", "events/s", (theirs.work[:, ingest], mine.work[:, ingest]), 1),
         ("ingest lag", "seconds", (theirs.ingest_lag, mine.ingest_lag), -1),
@@ -106,16 +107,16 @@ def _saving(ours: np.ndarray, reference: np.ndarray) -> float:
     return float(1.0 - ours.sum() / reference.sum()) if reference.sum() > 0 else float("nan")
 
 
-def _requests_met(windows: Sequence[Window]) -> float:
-    """Share of all requests of the arm that were answered within the deadline, as the clients saw it."""
+def _mean(windows: Sequence[Window], what: str) -> float:
+    """Mean of one of the clients' figures, weighted by the requests sent."""
     sent = np.array([w.client.sent for w in windows])
-    met = np.array([w.client.within_slo for w in windows])
-    return float((sent * met).sum() / sent.sum())
+    return float((sent * np.array([getattr(w.client, what) for w in windows])).sum() / sent.sum())
 
 
-def _accuracy(windows: Sequence[Window]) -> float:
+def _of_answers(windows: Sequence[Window]) -> float:
     answered = np.array([w.client.answered for w in windows])
-    return float((answered * np.array([w.client.accuracy for w in windows])).sum() / answered.sum())
+    right = np.array([w.client.accuracy for w in windows])
+    return float((answered * right).sum() / max(answered.sum(), 1.0))
 
 
 def _share(windows: Sequence[Window], what: str) -> float:

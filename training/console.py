@@ -53,7 +53,7 @@ def print_notes(console: Console, result: DemoResult) -> None:
         console.print(
             f"against the {summary['reference']}: [bold]efficiency {gain:+.0%}[/] (95 %: {low:+.0%} to {high:+.0%}), "
             f"CPU reserved {-saving:+.0%}, within SLO {slo['reference']:.1%} -> {slo['trimtab']:.1%}, "
-            f"accuracy {accuracy['reference']:.1%} -> {accuracy['trimtab']:.1%}"
+            f"right answers {accuracy['reference']:.1%} -> {accuracy['trimtab']:.1%}"
         )
     for note in result.notes:
         console.print(note, style="dim", highlight=False)

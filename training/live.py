@@ -103,6 +103,8 @@ class ClientFigures:
         p50: seconds.
         p99: seconds; the largest bound of the histogram where it lies beyond.
         accuracy: share of answers with the right label.
+        right: share of requests sent that got the right label. A system that answers only the first requests of a
+            window, while the model is fresh, has a high accuracy and few right answers.
     """
 
     sent: float
@@ -111,6 +113,7 @@ class ClientFigures:
     p50: float
     p99: float
     accuracy: float
+    right: float
 
     @classmethod
     def between(cls, before: Sweep, after: Sweep, deadline: float) -> ClientFigures:
@@ -121,13 +124,15 @@ class ClientFigures:
 
         bounds, counts = histogram_delta(before, after, LATENCY, CLIENTS)
         answered = grown("load_answered_total")
+        sent, correct = grown("load_requests_sent_total"), grown("load_correct_total")
         return cls(
-            sent=grown("load_requests_sent_total"),
+            sent=sent,
             answered=answered,
             within_slo=share_below(bounds, counts, deadline),
             p50=histogram_quantile(bounds, counts, 0.5),
             p99=histogram_quantile(bounds, counts, 0.99),
-            accuracy=grown("load_correct_total") / max(answered, 1.0),
+            accuracy=correct / max(answered, 1.0),
+            right=min(1.0, correct / max(sent, 1.0)),
         )
 
 

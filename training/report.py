@@ -194,7 +194,7 @@ def _headline(result: Mapping[str, Any]) -> str:
         ("efficiency", f"{result['efficiency_gain']:+.0%}", f"95 %: {low:+.0%} to {high:+.0%}"),
         ("CPU reserved", f"{-result['reserved_saving']:+.0%}", f"used {-result['used_saving']:+.0%}"),
         ("within SLO", f"{slo['trimtab']:.1%}", f"reference {slo['reference']:.1%}"),
-        ("accuracy", f"{accuracy['trimtab']:.1%}", f"reference {accuracy['reference']:.1%}"),
+        ("right answers", f"{accuracy['trimtab']:.1%}", f"reference {accuracy['reference']:.1%}"),
         ("availability", f"{result['availability']:.2%}", f"reference {result['availability_reference']:.2%}"),
         ("optimizations", str(result["optimizations"]), f"{result['rolled_back']} rolled back"),
     ]

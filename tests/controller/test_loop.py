@@ -196,7 +196,7 @@ def test_operator_rolls_back_to_the_last_known_good_setting(controller, plant, p
     assert not controller.step().changed
 
 
-def test_restarted_component_gets_its_last_known_good_setting_back(controller, plant, policy, spec):
+def test_restarted_component_gets_back_what_was_in_force_and_not_on_trial(controller, plant, policy, spec):
     policy.wanted = {"serving_batch_size": 16}
     for _ in range(5):
         controller.step()

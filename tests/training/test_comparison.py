@@ -27,7 +27,9 @@ def window(arm: str, segment: int, *, cores: float = 0.5, goodput: float = 100.0
     setting = SPEC.default_setting
     setting[:3] = cores
     settings = np.tile(setting, (PERIODS, 1))
-    client = ClientFigures(sent=600, answered=600 * within, within_slo=within, p50=0.03, p99=0.08, accuracy=0.9)
+    client = ClientFigures(
+        sent=600, answered=600 * within, within_slo=within, p50=0.03, p99=0.08, accuracy=0.9, right=0.9 * within
+    )
     return Window(arm, segment, np.arange(PERIODS) + 1.0, values, settings, settings, client)
 
 
@@ -55,6 +57,7 @@ def test_windows_are_paired_by_segment_in_whatever_order_they_came():
 def test_requests_are_counted_as_the_clients_saw_them():
     result = compare(SPEC, [window("static", 0, within=0.5)], [window("trimtab", 0)])
     assert result["slo_attainment"] == {"reference": 0.5, "trimtab": 1.0}
+    assert result["accuracy"] == {"reference": pytest.approx(0.45), "trimtab": pytest.approx(0.9)}
     assert result["availability"] == 1.0
     assert result["availability_reference"] == 0.5
 
