@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -33,6 +33,10 @@ class TrainingConfig(BaseModel):
     """Length of a validation episode."""
     peak_share: tuple[float, float] = (0.5, 0.95)
     """Range that an episode's peak load is drawn from, as a share of what the simulated system can do."""
+    partner: Literal["best-static", "policy"] = "best-static"
+    """Who sets the other role's knobs meanwhile: the best static setting, or the other role's trained policy (from the
+    sibling folder, else the shipped one). Written down, since a partner that depends on what happens to lie around
+    would give another policy each time."""
     seeds: tuple[int, ...] = (0,)
     """One training for each; the policy with the best validation score is written, all scores stand in its card."""
 

@@ -75,8 +75,15 @@ def _controller_table(summary: Mapping[str, Any]) -> Table:
     table = Table(title="What the controller did", show_header=False)
     delay = summary["opportunity_to_applied_p99_seconds"]
     table.add_row("optimizations", f"{summary['optimizations']}")
-    for key in ("kept", "rolled_back", "inconclusive", "superseded"):
-        table.add_row(f"  {key.replace('_', ' ')}", f"{summary[key]}")
+    outcomes = {
+        "kept": "kept",
+        "rolled_back": "rolled back",
+        "inconclusive": "inconclusive, left in force",
+        "superseded": "superseded by more capacity",
+        "running": "cut off by the end of a window",
+    }
+    for key, label in outcomes.items():
+        table.add_row(f"  {label}", f"{summary[key]}")
     table.add_row("opportunity to applied, p99", f"{delay:.2f} s")
     table.add_row("availability (requests answered)", f"{summary['availability']:.3%}")
     table.add_row("  of the reference", f"{summary['availability_reference']:.3%}")

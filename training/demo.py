@@ -36,6 +36,10 @@ PEAK_SHARE = 0.8
 """Peak of the replayed trace, as a share of what serving can do with good settings (measured at the start)."""
 
 
+NO_CEILING = (
+    "CPU ceilings are off, for want of privilege: CPU is shared by weight, and what a workload uses beyond its share "
+    "counts as reserved."
+)
 STATIC_DEFAULT, BEST_STATIC = "static default", "best static"
 
 
@@ -144,6 +148,7 @@ def run_demo(
     notes = [
         _setting_note(spec, STATIC_DEFAULT, spec.default_setting),
         _setting_note(spec, BEST_STATIC, load_references(spec).best_static),
+        *([] if enforced else [NO_CEILING]),
         *actuators.splitlines(),
     ]
     return _finish(spec, out, windows, notes, enforced=enforced, capacity=capacity, demand=demand.name)
@@ -161,6 +166,7 @@ def _finish(spec: SystemSpec, out: Path, windows: list[Window], notes: list[str]
         "kept": made.kept,
         "inconclusive": made.inconclusive,
         "superseded": made.superseded,
+        "running": made.running,
         "opportunity_to_applied_p99_seconds": made.opportunity_to_applied_p99_seconds,
         "root": facts["enforced"],
         "capacity_requests_per_second": facts["capacity"],

@@ -207,16 +207,16 @@ def evaluation_table(result: Mapping[str, Any]) -> Table:
     table = Table(title=f"{result['spec']}: efficiency relative to the static default")
     for column in (
         "policy",
-        "efficiency",
-        "SLO met",
-        "cores reserved",
-        "cores used",
-        "p99 s",
-        "accuracy",
+        "effi-\nciency",
+        "SLOs\nmet",
+        "cores\nreserved",
+        "cores\nused",
+        "p99,\ns",
+        "accu-\nracy",
         "changes",
         "flaps",
     ):
-        table.add_column(column, justify="left" if column == "policy" else "right")
+        table.add_column(column, justify="left" if column == "policy" else "right", no_wrap=True)
     names = list(dict.fromkeys(row["policy"] for row in result["rows"]))
     for name in names:
         rows = [row for row in result["rows"] if row["policy"] == name]
@@ -226,12 +226,12 @@ def evaluation_table(result: Mapping[str, Any]) -> Table:
 
         table.add_row(
             name,
-            f"{mean('efficiency'):.3f}",
+            f"{mean('efficiency'):.2f}",
             f"{mean('slo_attainment'):.1%}",
-            f"{mean('reserved_by_resource', 'cpu_cores'):.3f}",
-            f"{mean('used_by_resource', 'cpu_cores'):.3f}",
+            f"{mean('reserved_by_resource', 'cpu_cores'):.2f}",
+            f"{mean('used_by_resource', 'cpu_cores'):.2f}",
             f"{mean('latency_p99_seconds'):.3f}",
-            f"{mean('accuracy'):.3f}",
+            f"{mean('accuracy'):.2f}",
             f"{mean('changes'):.0f}",
             f"{mean('flaps'):.0f}",
         )
@@ -241,16 +241,16 @@ def evaluation_table(result: Mapping[str, Any]) -> Table:
 def summary_table(result: Mapping[str, Any]) -> Table:
     """The judged policy against each reference."""
     table = Table(title=f"{result['judged']} against the references")
-    for column in ("reference", "efficiency gain", "95 % interval", "reserved saving", "SLO met, change"):
+    for column in ("reference", "efficiency\ngain", "95 % interval", "reserved\nsaving", "SLOs met,\nchange"):
         table.add_column(column, justify="left" if column == "reference" else "right")
     for key, line in result["summary"].items():
         low, high = line["efficiency_gain_ci"]
         table.add_row(
-            f"{key} ({line['name']})",
+            key if key.endswith(line["name"]) else f"{key} ({line['name']})",
             f"{line['efficiency_gain']:+.1%}",
             f"{low:+.1%} to {high:+.1%}",
             f"{line['reserved_saving']:+.1%}",
-            f"{line['slo_attainment_delta']:+.2%}" + ("" if line["counts"] else " (worse: no saving)"),
+            f"{line['slo_attainment_delta']:+.2%}" + ("" if line["counts"] else " (no saving)"),
         )
     return table
 

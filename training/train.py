@@ -57,8 +57,8 @@ def run_train(
 ) -> TrainingReport:
     """Train one role, the other one driven by a partner, and write the best of the seeds to `out`.
 
-    The partner is the policy in the sibling folder of `out` (so that tuning meets the allocation just trained), else
-    the shipped one, else the best static setting.
+    The partner is the best static setting or, where the configuration asks for it, the policy in the sibling folder of
+    `out` (so that tuning meets the allocation just trained), else the shipped one, if there is one.
 
     Args:
         role: whose knobs the policy sets.
@@ -107,7 +107,8 @@ class _Run:
         self._start = references.best_static
         self._references = reference_policies(spec, references)
         self._other = next(other for other in Role if other is not role)
-        self._partner = _partner(self._other, spec, out) or self._references["best_static"][self._other]
+        learned = _partner(self._other, spec, out) if config.partner == "policy" else None
+        self._partner = learned or self._references["best_static"][self._other]
         period = spec.control_period_seconds
         self._demands = load_demands(config.demands, period)
         self._held_out = load_demands(config.validation, period)

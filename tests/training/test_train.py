@@ -35,8 +35,16 @@ def test_training_writes_an_artifact_that_loads_and_a_card_that_tells_how(spec, 
     assert calls[-1] == 1024
 
 
-def test_the_policy_of_the_sibling_folder_is_the_partner(spec, tmp_path: Path):
+def test_the_partner_is_the_one_that_the_configuration_names(spec, tmp_path: Path):
     one = TINY.model_copy(update={"seeds": (0,)})
     run_train(Role.ALLOCATION, tmp_path / "allocation", spec, config=one)
-    run_train(Role.TUNING, tmp_path / "tuning", spec, config=one)
+    assert read_card(tmp_path / "allocation")["partner"] == "static"
+    run_train(Role.TUNING, tmp_path / "tuning", spec, config=one.model_copy(update={"partner": "policy"}))
     assert read_card(tmp_path / "tuning")["partner"] == "ppo-allocation"
+
+
+def test_the_same_seed_trains_the_same_policy(spec, tmp_path: Path):
+    one = TINY.model_copy(update={"seeds": (0,)})
+    reports = [run_train(Role.TUNING, tmp_path / name, spec, config=one) for name in ("first", "second")]
+    for first, second in zip(*(report.policy.layers for report in reports), strict=True):
+        assert all((one == other).all() for one, other in zip(first, second, strict=True))
