@@ -78,3 +78,8 @@ def test_an_artifact_of_another_spec_is_refused_with_both_fingerprints(tmp_path)
     with open(SPEC) as file:
         spec.write_text(file.read().replace("window_periods = 5", "window_periods = 6"))
     assert_one_clear_line(trimtab("evaluate", "--spec", str(spec), "--seeds", "1"), "fingerprint")
+
+
+def test_a_folder_with_an_earlier_demo_is_left_alone(tmp_path):
+    (tmp_path / "journal.jsonl").write_text("")
+    assert_one_clear_line(trimtab("demo", "--out", str(tmp_path)), "earlier demo")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ import numpy as np
 
 from agents.artifact import load_shipped
 from agents.heuristics.fallback import fallback_policy
+from agents.policy import Policy
+from controller.commands import JOURNAL
 from controller.journal import Journal, optimizations
 from controller.live_plant import LivePlant
 from controller.loop import Controller, ControllerConfig
@@ -28,7 +29,7 @@ from testbed.capacity import measure_capacity
 from testbed.launcher import Testbed
 from training.comparison import compare
 from training.excite import MEAN_EVENTS_PER_SECOND
-from training.live import ControllerArm, Progress, StaticArm, Window, cut, run_interleaved
+from training.live import Arm, ControllerArm, Progress, StaticArm, Window, cut, run_interleaved
 from training.references import load_references
 from training.report import write_html, write_tensorboard
 
@@ -41,6 +42,10 @@ NO_CEILING = (
     "counts as reserved."
 )
 STATIC_DEFAULT, BEST_STATIC = "static default", "best static"
+
+
+class DemoError(ValueError):
+    """A demo that cannot be run as asked; one line."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +104,12 @@ def run_demo(
         TestbedError: the testbed cannot be started.
         TraceError: the trace cannot be read.
         ArtifactError: a shipped policy does not fit the spec.
+        DemoError: `out` holds an earlier demo, whose journal must not be mixed with this one's.
     """
     demand = _demand(config)
     policies = {role: load_shipped(role, spec) for role in Role}
-    fallback = {Role.ALLOCATION: fallback_policy(Task(spec, Role.ALLOCATION))}  # without tuning: held as it is
+    if (out / JOURNAL).exists():
+        raise DemoError(f"{str(out)!r} holds an earlier demo; choose another folder")
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         on_stage("starting the testbed")
@@ -112,16 +119,11 @@ def run_demo(
         capacity = measure_capacity(testbed.url("serving"))
         plant = LivePlant(spec, testbed.state_dir / "testbed.json")
         stack.callback(plant.close)
-        journal = Journal(out / "journal.jsonl")
+        journal = Journal(out / JOURNAL)
         stack.callback(journal.close)
         recorder = stack.enter_context(
             TraceRecorder(out / "trace", spec.catalogue.names, spec.knob_names, metadata=_metadata(spec, capacity))
         )
-
-        def controller() -> Controller:
-            shield = ShieldConfig(reversals_per_hour=60.0 * _compression(demand, spec, config))
-            limits = dataclasses.replace(ControllerConfig(), shield=shield)
-            return Controller(plant, policies, fallback, journal, mode="act", config=limits)
 
         def record(progress: Progress) -> None:
             testbed.poll()
@@ -133,11 +135,7 @@ def run_demo(
         windows = run_interleaved(
             plant,
             {name: testbed.url(name) for name in testbed.components},
-            [
-                StaticArm(plant, spec.default_setting, STATIC_DEFAULT),
-                StaticArm(plant, load_references(spec).best_static, BEST_STATIC),
-                ControllerArm(plant, controller),
-            ],
+            _arms(plant, policies, journal, _compression(demand, spec, config)),
             cut(scaled, spec, config.segments, config.periods, config.settle_periods),
             settle_periods=config.settle_periods,
             warm_up_periods=config.warm_up_periods,
@@ -154,10 +152,22 @@ def run_demo(
     return _finish(spec, out, windows, notes, enforced=enforced, capacity=capacity, demand=demand.name)
 
 
+def _arms(plant: LivePlant, policies: Mapping[Role, Policy], journal: Journal, compression: float) -> list[Arm]:
+    """Static default, best static setting, and Trimtab with budgets per hour of the compressed demand."""
+    spec = plant.spec
+    fallback = {Role.ALLOCATION: fallback_policy(Task(spec, Role.ALLOCATION))}  # without tuning: held as it is
+    config = ControllerConfig(shield=ShieldConfig(reversals_per_hour=60.0 * compression))
+    return [
+        StaticArm(plant, spec.default_setting, STATIC_DEFAULT),
+        StaticArm(plant, load_references(spec).best_static, BEST_STATIC),
+        ControllerArm(plant, lambda: Controller(plant, policies, fallback, journal, mode="act", config=config)),
+    ]
+
+
 def _finish(spec: SystemSpec, out: Path, windows: list[Window], notes: list[str], **facts: Any) -> DemoResult:
     arms = {name: [w for w in windows if w.arm == name] for name in (STATIC_DEFAULT, BEST_STATIC, ControllerArm.name)}
     ours = arms[ControllerArm.name]
-    records = Journal.read(out / "journal.jsonl")
+    records = Journal.read(out / JOURNAL)
     made = optimizations(records)
     summary = compare(spec, arms[STATIC_DEFAULT], ours) | {
         "vs_best_static": compare(spec, arms[BEST_STATIC], ours),
