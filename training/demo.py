@@ -107,10 +107,30 @@ def run_demo(
         DemoError: `out` holds an earlier demo, whose journal must not be mixed with this one's.
     """
     demand = _demand(config)
-    policies = {role: load_shipped(role, spec) for role in Role}
     if (out / JOURNAL).exists():
         raise DemoError(f"{str(out)!r} holds an earlier demo; choose another folder")
     out.mkdir(parents=True, exist_ok=True)
+    windows, facts, actuators = _play(spec, out, config, demand, on_stage, on_period)
+    on_stage("writing the report")
+    notes = [
+        _setting_note(spec, STATIC_DEFAULT, spec.default_setting),
+        _setting_note(spec, BEST_STATIC, load_references(spec).best_static),
+        *([] if facts["enforced"] else [NO_CEILING]),
+        *actuators.splitlines(),
+    ]
+    return _finish(spec, out, windows, notes, demand=demand.name, **facts)
+
+
+def _play(
+    spec: SystemSpec,
+    out: Path,
+    config: DemoConfig,
+    demand: Demand,
+    on_stage: Callable[[str], None],
+    on_period: Callable[[Progress], None],
+) -> tuple[list[Window], dict[str, Any], str]:
+    """Run the comparison on a testbed of its own; windows, facts of the run, report on the actuators."""
+    policies = {role: load_shipped(role, spec) for role in Role}  # first: a bad artifact is told at once
     with ExitStack() as stack:
         on_stage("starting the testbed")
         testbed = stack.enter_context(Testbed(log_dir=out / "logs"))
@@ -141,15 +161,8 @@ def run_demo(
             warm_up_periods=config.warm_up_periods,
             on_period=record,
         )
-        enforced, actuators = plant.actuators.enforced, plant.actuators.report()
-    on_stage("writing the report")
-    notes = [
-        _setting_note(spec, STATIC_DEFAULT, spec.default_setting),
-        _setting_note(spec, BEST_STATIC, load_references(spec).best_static),
-        *([] if enforced else [NO_CEILING]),
-        *actuators.splitlines(),
-    ]
-    return _finish(spec, out, windows, notes, enforced=enforced, capacity=capacity, demand=demand.name)
+        facts = {"enforced": plant.actuators.enforced, "capacity": capacity}
+        return windows, facts, plant.actuators.report()
 
 
 def _arms(plant: LivePlant, policies: Mapping[Role, Policy], journal: Journal, compression: float) -> list[Arm]:
