@@ -108,7 +108,9 @@ class Snapshot:
     Attributes:
         time: seconds on the plant's clock (monotonic), the end of the period that the values describe.
         values: (n_metrics,) or (N, n_metrics) float64 in the order of the catalogue; NaN where missing.
+        day: share of the demand's day that has passed, in [0, 1), a number or (N,); NaN where it is not known.
     """
 
     time: float
     values: np.ndarray
+    day: float | np.ndarray = np.nan

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from telemetry.demand_families import DAY
 from telemetry.workload import Demand, events_after_requests, fill_gaps
 
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ logger = logging.getLogger(__name__)
 FORMAT = 1
 SETTING_PREFIX = "setting:"
 SEGMENT_PATTERN = "segment-*.parquet"
+
+REQUESTS_METRIC = "serving_arrivals_per_second"
+"""What a recorded system was asked to serve."""
+EVENTS_METRIC = "ingest_arrivals_per_second"
+"""What it was given to ingest."""
 
 
 class TraceError(ValueError):
@@ -38,7 +44,8 @@ class Trace:
         metric_names: one per column of `values`.
         settings: (T, n_knobs) float64, what was really applied during the period that ends at `times`.
         knob_names: one per column of `settings`.
-        metadata: JSON values; `spec_fingerprint`, `wall_start` (seconds since 1970), `source` and `units` where known.
+        metadata: JSON values; `spec_fingerprint`, `wall_start` (seconds since 1970, of the first row), `source` and
+            `units` where known; of a stored demand also `name`, `day_seconds` and `start_seconds`.
 
     Raises:
         TraceError: on shapes, names or times that do not fit together.
@@ -73,9 +80,19 @@ class Trace:
         return len(self.times)
 
     def slice(self, t0: float, t1: float) -> Trace:
-        """The rows with t0 <= time < t1, in the trace's own seconds."""
+        """The rows with t0 <= time < t1, in the trace's own seconds; the start in the metadata moves with them."""
         inside = (self.times >= t0) & (self.times < t1)
-        return replace(self, times=self.times[inside], values=self.values[inside], settings=self.settings[inside])
+        later = float(self.times[inside][0] - self.times[0]) if inside.any() else 0.0
+        starts: dict[str, Any] = {
+            key: self.metadata[key] + later for key in ("wall_start", "start_seconds") if key in self.metadata
+        }
+        return replace(
+            self,
+            times=self.times[inside],
+            values=self.values[inside],
+            settings=self.settings[inside],
+            metadata={**self.metadata, **starts},
+        )
 
     def select(self, names: Sequence[str]) -> Trace:
         """The metrics `names`, in that order.
@@ -86,14 +103,17 @@ class Trace:
         columns = [self._column(name) for name in names]
         return replace(self, values=self.values[:, columns], metric_names=tuple(names))
 
-    def to_demand(self, requests: str, events: str | None = None) -> Demand:
+    def to_demand(self, requests: str = REQUESTS_METRIC, events: str | None = None, *, name: str = "") -> Demand:
         """The demand that was recorded: counters (`*_total`) become rates, gauges are taken as rates.
 
-        The step is the median distance of rows; rows are averaged into steps and gaps filled as `fill_gaps` says.
+        The step is the median distance of rows; rows are averaged into steps and gaps filled as `fill_gaps` says. The
+        time of day is that of the recording, in UTC, or 0 where the metadata do not tell.
 
         Args:
             requests: metric of the requests.
-            events: metric of the events; None: derived from the requests, as in `events_after_requests`.
+            events: metric of the events; None: `EVENTS_METRIC` where there are readings of it, else derived from the
+                requests, as in `events_after_requests`.
+            name: of the demand; by default the one in the metadata, or the metric of the requests.
 
         Raises:
             TraceError: on an unknown metric, fewer than three rows, or a metric that is NaN throughout or negative.
@@ -101,13 +121,29 @@ class Trace:
         if len(self) < 3:
             raise TraceError(f"trace: {len(self)} rows; a demand needs at least 3")
         step = float(np.median(np.diff(self.times)))
-        source = str(self.metadata.get("source", "trace"))
-        request_rate, interpolated, held = self._rate(requests, step)
-        rng = np.random.default_rng(0)  # a fixed seed: the same trace is the same demand
-        event_rate = events_after_requests(request_rate, step, rng) if events is None else self._rate(events, step)[0]
+        step = round(step, 3) or step  # a period of 0.999996 s is one of 1 s: readings come a little early or late
+        if events is None and self._has_readings(EVENTS_METRIC):
+            events = EVENTS_METRIC
+        # A counter says nothing of the period that ends with its first row, so neither series may begin there.
+        first = int(any(metric and metric.endswith("_total") for metric in (requests, events)))
+        request_rate, interpolated, held = self._rate(requests, step, first)
+        if events is None:  # always from the same seed: the same trace is the same demand
+            event_rate = events_after_requests(request_rate, step, np.random.default_rng(0))
+        else:
+            event_rate = self._rate(events, step, first)[0]
         try:
-            return Demand(requests, step, request_rate, event_rate, source, interpolated, held)
-        except ValueError as error:
+            return Demand(
+                name or str(self.metadata.get("name", requests)),
+                step,
+                request_rate,
+                event_rate,
+                str(self.metadata.get("source", "trace")),
+                interpolated,
+                held,
+                day_seconds=float(self.metadata.get("day_seconds", DAY)),
+                start_seconds=float(self.metadata.get("start_seconds", self.metadata.get("wall_start", 0.0) % DAY)),
+            )
+        except (TypeError, ValueError) as error:
             raise TraceError(f"trace: {error}") from error
 
     def save(self, path: str | Path) -> None:
@@ -151,13 +187,15 @@ class Trace:
             raise TraceError(f"trace: no metric {name!r}; it has: {', '.join(self.metric_names)}")
         return self.metric_names.index(name)
 
-    def _rate(self, name: str, step: float) -> tuple[np.ndarray, int, int]:
-        """(steps,) rates without NaN, and how many were interpolated and held."""
-        values, times = self.values[:, self._column(name)], self.times
+    def _has_readings(self, name: str) -> bool:
+        return name in self.metric_names and bool(np.isfinite(self.values[:, self._column(name)]).any())
+
+    def _rate(self, name: str, step: float, first: int) -> tuple[np.ndarray, int, int]:
+        """(steps,) rates from row `first` on without NaN, and how many were interpolated and held."""
+        values, times = self.values[first:, self._column(name)], self.times[first:]
         if name.endswith("_total"):
-            grown = np.diff(values)
-            values = np.where(grown >= 0, grown, np.nan) / np.diff(times)  # a decrease is a reset: unknown
-            times = times[1:]
+            grown = np.diff(self.values[:, self._column(name)])
+            values = np.where(grown >= 0, grown, np.nan) / np.diff(self.times)  # a decrease is a reset: unknown
         known = np.isfinite(values)
         index = np.rint((times - times[0]) / step).astype(int)[known]
         steps = max(2, round((times[-1] - times[0]) / step) + 1)

@@ -25,9 +25,12 @@ class Demand:
         source: where it is from (a file, or the generator with its seed).
         interpolated_steps: how many steps of `requests_per_second` were missing and lie on a line between neighbours.
         held_steps: how many were missing for longer than `LONGEST_INTERPOLATED_GAP` steps and repeat the last value.
+        day_seconds: length of a day on the demand's own clock, > 0; shorter than 24 h where it was compressed.
+        start_seconds: time after a midnight at which the first step begins, on the same clock; >= 0.
 
     Raises:
-        ValueError: on rates that are not finite, negative, of different length, or fewer than two.
+        ValueError: on rates that are not finite, negative, of different length, or fewer than two, and on a step, day
+            or start that is no length of time.
     """
 
     name: str
@@ -37,10 +40,16 @@ class Demand:
     source: str
     interpolated_steps: int = 0
     held_steps: int = 0
+    day_seconds: float = DAY
+    start_seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.step_seconds) and self.step_seconds > 0):
-            raise ValueError(f"demand {self.name}: step_seconds is {self.step_seconds}, must be finite and > 0")
+        for field in ("step_seconds", "day_seconds"):
+            length = getattr(self, field)
+            if not (np.isfinite(length) and length > 0):
+                raise ValueError(f"demand {self.name}: {field} is {length}, must be finite and > 0")
+        if not (np.isfinite(self.start_seconds) and self.start_seconds >= 0):
+            raise ValueError(f"demand {self.name}: start_seconds is {self.start_seconds}, must be finite and >= 0")
         for field in ("requests_per_second", "events_per_second"):
             rates = np.array(getattr(self, field), dtype=np.float64)  # a copy: nobody else can change a frozen demand
             if rates.ndim != 1 or len(rates) < 2:
@@ -72,6 +81,11 @@ class Demand:
         """Start of each step, (T,) seconds from 0."""
         return np.arange(len(self)) * self.step_seconds
 
+    @property
+    def day_fractions(self) -> np.ndarray:
+        """Time of day at which each step begins, (T,) in [0, 1): 0 is midnight, 0.5 noon."""
+        return (self.start_seconds + self.times) / self.day_seconds % 1.0
+
     def normalized(self) -> Demand:
         """Requests with peak 1, events with mean 1; a rate that is zero throughout stays zero."""
         return self.scaled(1.0, 1.0)
@@ -90,8 +104,21 @@ class Demand:
         """Time runs `factor` times faster: a day passes in 24 h / factor.
 
         Rates stay as they are (the system meets the same load levels), so totals shrink by `factor`.
+
+        Args:
+            factor: > 0; below 1 time runs slower.
+
+        Raises:
+            ValueError: on a factor that is not finite or not above zero.
         """
-        return replace(self, step_seconds=self.step_seconds / factor)
+        if not (np.isfinite(factor) and factor > 0):
+            raise ValueError(f"demand {self.name}: compression is {factor}, must be finite and > 0")
+        return replace(
+            self,
+            step_seconds=self.step_seconds / factor,
+            day_seconds=self.day_seconds / factor,
+            start_seconds=self.start_seconds / factor,
+        )
 
     def resampled(self, step_seconds: float) -> Demand:
         """The same demand in steps of another length: means where coarser, straight lines where finer.
@@ -117,7 +144,7 @@ class Demand:
         )
 
     def slice(self, t0: float, t1: float) -> Demand:
-        """The steps that start in [t0, t1), seconds from the start.
+        """The steps that start in [t0, t1), seconds from the start; each keeps its time of day.
 
         Raises:
             ValueError: if fewer than two steps start there.
@@ -132,6 +159,7 @@ class Demand:
             self,
             requests_per_second=self.requests_per_second[inside],
             events_per_second=self.events_per_second[inside],
+            start_seconds=self.start_seconds + float(self.times[inside][0]),
         )
 
 
@@ -191,10 +219,10 @@ def generate_demand(
         duration_seconds: length; at least two steps.
         step_seconds: length of a step.
         family: a key of `FAMILIES`, or "mixed" for one drawn by the seed.
-        start: seconds after midnight at which the demand begins.
+        start: seconds after midnight at which the demand begins, >= 0.
 
     Raises:
-        ValueError: on an unknown family, or when fewer than two steps fit.
+        ValueError: on an unknown family, a start before midnight, or when fewer than two steps fit.
     """
     if family != "mixed" and family not in FAMILIES:
         raise ValueError(f"unknown demand family {family!r}; known are: mixed, {', '.join(FAMILIES)}")
@@ -216,6 +244,7 @@ def generate_demand(
         requests_per_second=requests,
         events_per_second=events_after_requests(requests, step_seconds, rng),
         source=f"generated: family={family} seed={seed}",
+        start_seconds=start,
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from telemetry.public_traces import TraceError, demands_in, load_demand, load_series
-from telemetry.trace import Trace
+from telemetry.trace import EVENTS_METRIC, REQUESTS_METRIC, Trace, TraceRecorder
 
 SHARED = Path(__file__).parents[2] / "../shared/traces"
 
@@ -107,6 +107,110 @@ def test_npz_metrics_and_labels_are_series(tmp_path: Path) -> None:
 def test_our_own_trace_is_read_too(tmp_path: Path) -> None:
     Trace(np.arange(3) * 5.0, np.array([[1.0], [2.0], [3.0]]), ("rps",), np.zeros((3, 0))).save(tmp_path / "t.parquet")
     assert load_demand(tmp_path / "t.parquet", "rps").requests_per_second.tolist() == [1, 2, 3]
+
+
+def record(folder: Path, metadata: dict | None = None) -> Path:
+    """Ten periods of a live system that was asked for 0, 1, 2, ... requests and given 7 events per second."""
+    names = ["serving_cpu_used_cores", REQUESTS_METRIC, EVENTS_METRIC]
+    with TraceRecorder(folder, names, ["k"], rows_per_segment=4, metadata=metadata) as recorder:
+        for i in range(10):
+            recorder.append(1000.0 + i, np.array([0.5, i, 7.0]), [1.0])
+    return folder
+
+
+def test_a_recorded_live_system_replays_what_it_was_asked_for(tmp_path: Path) -> None:
+    made = load_demand(record(tmp_path / "run-3", {"wall_start": 86400.0 * 20_000 + 3600.0}))
+    assert (made.name, made.step_seconds, made.start_seconds) == ("run-3", 1.0, 3600.0)
+    assert made.requests_per_second.tolist() == list(range(10))
+    assert made.events_per_second.tolist() == [7.0] * 10
+    assert load_demand(tmp_path / "run-3", "serving_cpu_used_cores").name == "run-3:serving_cpu_used_cores"
+
+
+def test_one_file_of_a_recording_replays_like_its_folder(tmp_path: Path) -> None:
+    Trace.load(record(tmp_path / "run")).save(tmp_path / "one.parquet")
+    one, folder = load_demand(tmp_path / "one.parquet"), load_demand(tmp_path / "run")
+    assert one.requests_per_second.tolist() == folder.requests_per_second.tolist()
+    assert one.events_per_second.tolist() == folder.events_per_second.tolist()
+
+
+def test_a_recording_without_arrivals_asks_for_the_metric(tmp_path: Path) -> None:
+    Trace(np.arange(3.0), np.ones((3, 2)), ("a", "b"), np.zeros((3, 0))).save(tmp_path / "t.parquet")
+    with pytest.raises(TraceError, match=r"t\.parquet: no metric 'serving_arrivals_per_second'; say which .*: a, b"):
+        load_demand(tmp_path / "t.parquet")
+
+
+def test_a_recording_in_a_folder_of_traces_is_one_demand(tmp_path: Path) -> None:
+    record(tmp_path / "b")
+    write(tmp_path / "a.csv", "t,rate\n0,1\n1,2\n")
+    assert [d.name for d in demands_in(tmp_path)] == ["a:rate", "b"]
+
+
+@pytest.mark.parametrize("compression", [0.5, 60.0, 1440.0])
+def test_compression_shortens_steps_and_days_alike(tmp_path: Path, compression: float) -> None:
+    path = write(tmp_path / "a.csv", "timestamp,value\n" + VALUES)
+    plain, fast = load_demand(path), load_demand(path, compression=compression)
+    assert fast.duration == pytest.approx(plain.duration / compression)
+    assert fast.requests_per_second.tolist() == plain.requests_per_second.tolist()
+    np.testing.assert_allclose(fast.day_fractions, plain.day_fractions)
+
+
+@pytest.mark.parametrize("compression", [0.0, -1.0, float("nan")])
+def test_a_compression_that_is_none_is_refused(tmp_path: Path, compression: float) -> None:
+    path = write(tmp_path / "a.csv", "t,rate\n0,1\n1,2\n")
+    with pytest.raises(TraceError, match=r"a\.csv: .*compression is"):
+        load_demand(path, compression=compression)
+
+
+def test_the_time_of_day_is_that_of_the_file(tmp_path: Path) -> None:
+    made = load_demand(write(tmp_path / "a.csv", "timestamp,value\n" + VALUES))
+    assert made.start_seconds == 14.5 * 3600
+    assert load_demand(write(tmp_path / "b.csv", "t,rate\n90000,1\n90600,2\n")).start_seconds == 3600
+
+
+def test_events_beside_a_rate_are_taken_instead_of_derived(tmp_path: Path) -> None:
+    made = load_demand(write(tmp_path / "a.csv", "t,rate,events\n0,1,5\n1,2,6\n2,3,\n3,4,8\n"))
+    assert made.events_per_second.tolist() == [5, 6, 7, 8]
+
+
+def test_a_folder_loads_as_the_first_demand_in_it(tmp_path: Path) -> None:
+    write(tmp_path / "README.md", "# read me")
+    write(tmp_path / "a.csv", "gpu,job_type,scale_factor,steps_per_s\nk80,lm,1,2.5\n")
+    write(tmp_path / "b.csv", "t,rate\n0,1\n1,2\n")
+    write(tmp_path / "c.csv", "t,rate\n0,3\n1,4\n")
+    assert load_demand(tmp_path).name == "b:rate"
+
+
+@pytest.mark.parametrize("files", [{}, {"a.csv": "gpu,job_type,steps_per_s\nk80,lm,1\n"}])
+def test_a_folder_without_a_demand_says_why(tmp_path: Path, files: dict) -> None:
+    for name, text in files.items():
+        write(tmp_path / name, text)
+    with pytest.raises(TraceError, match=r"no file in it is a demand; (it is empty|.*a\.csv: training throughput)"):
+        load_demand(tmp_path)
+
+
+def test_the_series_of_a_folder_are_asked_for_by_file(tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", "t,rate\n0,1\n1,2\n")
+    with pytest.raises(TraceError, match=r"a folder of 1 files; name one of them: a\.csv"):
+        load_series(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "gpu,job_type,scale_factor,steps_per_s,model,batch",
+        "gpu,job_a,job_b,steps_per_s_a,steps_per_s_b",
+        "gpu,model,time_stats.emb.median,n_head,num_tokens",
+        "cluster,num_workers,devices_per_node,size,time_stats.all_reduce.median",
+        "model,hardware,prompt_size,batch_size,token_size,peak_power,prompt_time,token_time",
+        "bench,unit,region,sku,value,runtime,VM_id,t_h",
+        "max_heap_table_size,tmp_table_size,innodb_thread_concurrency,tps",
+    ],
+)
+def test_a_response_curve_is_no_demand_and_says_what_is(tmp_path: Path, header: str) -> None:
+    path = write(tmp_path / "curve.csv.gz", header + "\n" + ",".join("1" for _ in header.split(",")) + "\n")
+    with pytest.raises(TraceError, match=r"tells nothing of arrivals .*; allowed are .*t,rate;") as told:
+        load_demand(path)
+    assert "\n" not in str(told.value)
 
 
 def test_gaps_are_filled_in_a_demand_and_counted_but_stay_nan_in_a_series(tmp_path: Path) -> None:
@@ -210,19 +314,26 @@ def test_the_public_formats_are_read(file: str, step: float, series: int) -> Non
 
 
 @needs_shared
-def test_every_time_series_of_the_shared_folder_is_a_demand() -> None:
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "autothrottle_rps", "azure_llm_2023", "azure_vm_arrivals_v1", "cloudcluster_2024", "google_tasks_2019",
+        "helios", "jumpstarter", "mooncake", "nab", "philly_muri", "servegen", "smd",
+    ],
+)  # fmt: skip
+def test_every_file_of_a_shared_folder_loads_as_a_demand(folder: str) -> None:
     refused: dict[str, str] = {}
-    found = demands_in(SHARED, refused)
-    assert len(found) >= 40
-    tables = (
-        "facts_",
-        "flav_map",
-        "interval_map",
-        "dbtune",
-        "gavel",
-        "splitwise",
-        "vidur",
-        "azure_vm_noise",
-        "label_windows",
-    )
+    found = demands_in(SHARED / folder, refused)
+    assert found
+    tables = ("flav_map", "interval_map", "label_windows")
     assert [path for path in refused if not any(table in path for table in tables)] == []
+    assert load_demand(SHARED / folder, compression=found[0].duration / 600.0).duration == pytest.approx(600.0)
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    "folder", ["azure_vm_noise_2024", "dbtune_knobs", "gavel_throughputs", "splitwise_perf", "vidur_profiles"]
+)
+def test_a_shared_folder_of_response_curves_is_refused(folder: str) -> None:
+    with pytest.raises(TraceError, match="tells nothing of arrivals or load over time; allowed are"):
+        load_demand(SHARED / folder)

@@ -5,13 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from telemetry.trace import Trace, TraceError, TraceRecorder
+from telemetry.demand_families import DAY
+from telemetry.trace import EVENTS_METRIC, REQUESTS_METRIC, Trace, TraceError, TraceRecorder
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,6 +94,46 @@ def test_a_gauge_is_taken_as_the_rate_and_events_likewise() -> None:
     made = Trace(np.arange(3) * 1.0, values, ("r", "e"), np.zeros((3, 0))).to_demand("r", "e")
     assert made.requests_per_second.tolist() == [1.0, 2.0, 3.0]
     assert made.events_per_second.tolist() == [7.0, 8.0, 9.0]
+
+
+def recorded(**metadata: object) -> Trace:
+    values = np.array([[1.0, 7.0], [2.0, 8.0], [3.0, 9.0], [4.0, np.nan]])
+    return Trace(np.arange(4) * 1.0, values, (REQUESTS_METRIC, EVENTS_METRIC), np.zeros((4, 0)), (), metadata)
+
+
+def test_a_recording_names_its_demand_and_takes_what_arrived() -> None:
+    made = recorded(wall_start=DAY + 30.0).to_demand(name="tuesday")
+    assert (made.name, made.start_seconds, made.day_seconds) == ("tuesday", 30.0, DAY)
+    assert made.requests_per_second.tolist() == [1.0, 2.0, 3.0, 4.0]
+    assert made.events_per_second.tolist() == [7.0, 8.0, 9.0, 9.0]
+
+
+def test_readings_that_come_a_little_early_or_late_are_of_the_period_meant() -> None:
+    late = replace(recorded(), times=np.array([0.0, 1.000004, 1.999998, 3.000001]))
+    assert late.to_demand().step_seconds == 1.0
+
+
+def test_events_that_were_never_read_are_derived() -> None:
+    trace = recorded()
+    blind = replace(trace, values=np.where([True, False], trace.values, np.nan))
+    assert len(blind.to_demand().events_per_second) == 4
+
+
+def test_counted_requests_and_measured_events_are_of_the_same_periods() -> None:
+    values = np.array([[0.0, 7.0], [10.0, 8.0], [30.0, 9.0]])
+    made = Trace(np.arange(3) * 1.0, values, ("x_total", EVENTS_METRIC), np.zeros((3, 0))).to_demand("x_total")
+    assert made.requests_per_second.tolist() == [10.0, 20.0]
+    assert made.events_per_second.tolist() == [8.0, 9.0]
+
+
+def test_a_slice_starts_later_in_the_day() -> None:
+    assert recorded(wall_start=30.0).slice(1.0, 9.0).to_demand().start_seconds == 31.0
+
+
+@pytest.mark.parametrize("metadata", [{"day_seconds": "long"}, {"start_seconds": -1.0}])
+def test_metadata_that_are_no_time_of_day_are_told(metadata: dict) -> None:
+    with pytest.raises(TraceError, match="trace: "):
+        recorded(**metadata).to_demand()
 
 
 def test_a_metric_that_was_never_read_is_no_demand() -> None:

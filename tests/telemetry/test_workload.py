@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,34 @@ def test_compressed_keeps_rates_and_shortens_time() -> None:
     fast = demand(np.array([1.0, 2.0, 3.0])).compressed(6.0)
     assert fast.duration == pytest.approx(5.0)
     assert fast.requests_per_second.tolist() == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("factor", [0.0, -2.0, np.inf, np.nan])
+def test_time_cannot_stand_still_or_run_backwards(factor: float) -> None:
+    with pytest.raises(ValueError, match="compression is"):
+        demand(np.ones(3)).compressed(factor)
+
+
+@pytest.mark.parametrize("field", [{"day_seconds": 0.0}, {"day_seconds": np.nan}, {"start_seconds": -1.0}])
+def test_a_day_without_length_or_a_start_before_midnight_is_refused(field: dict) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(field))} is"):
+        replace(demand(np.ones(3)), **field)
+
+
+@given(st.floats(0, 2 * DAY), st.floats(0.01, 1e4), st.integers(0, 20))
+def test_the_time_of_day_survives_slicing_and_compression(start: float, factor: float, first: int) -> None:
+    whole = replace(demand(np.arange(24.0), step=3600.0), start_seconds=start)
+    fast = whole.compressed(factor)
+    part = fast.slice((first - 0.5) * fast.step_seconds, np.inf)
+    # On a circle: 0.9999 and 0.0001 are neighbours.
+    difference = part.day_fractions - whole.day_fractions[first:]
+    np.testing.assert_allclose((difference + 0.5) % 1.0, 0.5, atol=1e-9)
+
+
+def test_a_generated_demand_knows_its_time_of_day() -> None:
+    noon = generate_demand(3, duration_seconds=7200, start=12 * 3600.0)
+    assert noon.day_fractions[0] == 0.5
+    assert noon.resampled(600.0).scaled(10.0, 10.0).day_fractions[0] == 0.5
 
 
 @given(rates, st.sampled_from([0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 1.7]))
