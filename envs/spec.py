@@ -9,7 +9,7 @@ import tomllib
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -18,6 +18,9 @@ from telemetry.metrics import Catalogue, MetricSpec, Scale
 
 RESOURCES = ("cpu_cores", "memory_gib", "storage_megabytes_per_second", "network_megabytes_per_second")
 """The priced resources, in the order of every resource array, each in the unit it is priced in."""
+
+OBSERVATION_VERSION = 1
+"""Grows when an observation changes its meaning, so that older policies are refused."""
 
 Workload = Literal["serving", "training", "ingest"]
 WORKLOADS: tuple[Workload, ...] = ("serving", "training", "ingest")
@@ -68,8 +71,9 @@ class Knob(_Strict):
     integer: bool = False
     max_step: Annotated[float, Field(gt=0, le=2)] = 2.0
     """Largest move per control period, as a distance in the scaled range [-1, 1]; 2 is the whole range."""
-    actuator: Literal["cpu", "component"] = "component"
-    """`cpu`: cores through the host (cgroup quota and weight, or nice); `component`: PATCH /knobs."""
+    actuator: Literal["cpu", "component", "host"] = "component"
+    """`cpu`: cores through the host (cgroup quota and weight, or nice); `component`: PATCH /knobs; `host`: any other
+    limit that the host sets (weight, memory, storage, network, number of hosts), so far on simulated hosts only."""
     help: str = ""
 
     @model_validator(mode="after")
@@ -118,6 +122,12 @@ class WorkloadObjective(_Strict):
     """Metric: resident memory, bytes."""
     cpu_knob: str
     """Knob: CPU reserved, cores."""
+    memory_knob: str | None = None
+    """Knob: memory reserved, bytes; None: what is used counts as reserved."""
+    storage_knob: str | None = None
+    """Knob: storage bandwidth reserved, bytes per second; None likewise."""
+    network_knob: str | None = None
+    """Knob: network rate reserved, bytes per second; None likewise."""
     catch_up: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
     """Largest `done / wanted` that counts; above 1, working off a backlog is useful too."""
 
@@ -140,7 +150,21 @@ class SystemSpec(_Strict):
     window_periods: Annotated[int, Field(ge=2, le=60)] = 5
     """How many recent periods an observation sees. Default 5: shorter trends are noise at one-second periods."""
     cores: Positive
-    """CPU that may be handed out to the workloads together, cores."""
+    """CPU that may be handed out to the workloads together, cores; of each host, where there is a pool of them."""
+    memory_bytes: Positive | None = None
+    """Memory that may be handed out to the workloads together (of each host), bytes; None: no limit."""
+    storage_bytes_per_second: Positive | None = None
+    """Storage bandwidth that may be handed out together, likewise."""
+    network_bytes_per_second: Positive | None = None
+    """Network rate that may be handed out together, likewise."""
+    hosts_knob: str | None = None
+    """Knob: how many hosts are provisioned. All of a provisioned host is reserved, whatever its workloads use; all other
+    metrics and knobs are those of one host."""
+    ready_hosts: str = "pool_ready_hosts"
+    """Metric: how many of them are ready; used only with `hosts_knob`."""
+    forecast_leads_seconds: Annotated[list[Positive], Field(min_length=1, max_length=6)] = [10.0, 60.0]
+    """How far ahead the observation tells the expected demand. Default 10 s and 60 s: the time of a trial, and of a
+    host to start."""
     latency_slo_seconds: Positive
     """Deadline of a request; must be one of the serving histogram's bounds."""
     storage_written: str = "storage_written_bytes_per_second"
@@ -172,31 +196,30 @@ class SystemSpec(_Strict):
         for workload, objective in self.workloads.items():
             for name in (objective.done, objective.wanted, objective.cpu_used, objective.memory_used):
                 _require(name, known, f"workload {workload} uses metric")
-            _require(objective.cpu_knob, knobs, f"workload {workload} uses knob")
+            for knob in (objective.cpu_knob, objective.memory_knob, objective.storage_knob, objective.network_knob):
+                if knob is not None:
+                    _require(knob, knobs, f"workload {workload} uses knob")
+        if self.hosts_knob is not None:
+            _require(self.hosts_knob, knobs, "hosts_knob uses knob")
+        if self.hosts_knob is not None and self.memory_bytes is None:
+            raise ValueError("a spec with hosts_knob needs memory_bytes: the memory of a host, which is paid for")
+        if self.hosts_knob is not None:
+            _require(self.ready_hosts, known, "the spec uses metric")
         for name in (self.storage_written, self.network_moved):
             _require(name, known, "the spec uses metric")
         return self
 
     @classmethod
     def load(cls, source: str | Path) -> SystemSpec:
-        """Read a spec from a TOML file, or a shipped one by its name (`reference`).
+        """Read a spec from a TOML file, or a shipped one by its name (`reference`, `host`, `pool`).
+
+        With `extends = "reference"`, a spec adds to another one: its lists are appended, its tables merged.
 
         Raises:
             SpecError: unreadable file, broken TOML, unknown key (names the known ones), value out of range.
         """
-        path = Path(source)
-        shipped = resources.files("envs") / "specs" / f"{source}.toml"
-        if not path.is_file() and path.suffix == "" and shipped.is_file():
-            text = shipped.read_text()
-        else:
-            try:
-                text = path.read_text()
-            except (OSError, UnicodeDecodeError) as error:
-                raise SpecError(f"cannot read spec {str(source)!r}: {error}") from None
         try:
-            return cls.model_validate(tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
-            raise SpecError(f"spec {str(source)!r} is not valid TOML: {error}") from None
+            return cls.model_validate(_read(source))
         except ValidationError as error:
             raise SpecError(f"spec {str(source)!r}: {_one_line(error)}") from None
 
@@ -231,6 +254,8 @@ class SystemSpec(_Strict):
         Objective weights, prices and names for people are left out: they change what is wanted, not what is seen.
         """
         meaning = {
+            "observation": OBSERVATION_VERSION,
+            "leads": self.forecast_leads_seconds,
             "period": self.control_period_seconds,
             "window": self.window_periods,
             "metrics": [[m.name, m.low, m.high, m.scale, m.knee] for m in self.metrics],
@@ -239,6 +264,35 @@ class SystemSpec(_Strict):
             "slos": [[s.metric, s.at_most, s.at_least] for s in self.slos],
         }
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _read(source: str | Path) -> dict[str, Any]:
+    """The content of a spec's TOML file, after what it extends."""
+    path = Path(source)
+    shipped = resources.files("envs") / "specs" / f"{source}.toml"
+    try:
+        named = path.suffix == "" and not path.is_file() and shipped.is_file()
+        content = tomllib.loads((shipped if named else path).read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"cannot read spec {str(source)!r}: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"spec {str(source)!r} is not valid TOML: {error}") from None
+    base = content.pop("extends", None)
+    if base is None:
+        return content
+    if base == str(source) or not isinstance(base, str):
+        raise SpecError(f"spec {str(source)!r} extends {base!r}; allowed is the name or file of another spec")
+    beside = path.parent / base
+    return _merged(_read(beside if beside.suffix and beside.is_file() else base), content)
+
+
+def _merged(base: Any, added: Any) -> Any:
+    """Tables merged key by key, lists appended, all else replaced."""
+    if isinstance(base, dict) and isinstance(added, dict):
+        return base | {key: _merged(base[key], value) if key in base else value for key, value in added.items()}
+    if isinstance(base, list) and isinstance(added, list):
+        return base + added
+    return added
 
 
 def _require(name: str, known: list[str], what: str, error: type[ValueError] = ValueError) -> None:

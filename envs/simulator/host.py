@@ -2,23 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from envs.simulator.columns import Columns
+from envs.simulator.quantities import HOST_KNOBS, WORKLOADS
+
+NEUTRAL_WEIGHT = 100.0
+"""CPU weight of everything that has no knob for it, as in the kernel's control groups."""
+LEAST_WEIGHT = 1e-3
 
 
-def slowdown(parameters: Columns, wanted: np.ndarray, requests_per_second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How much of its speed everybody keeps when more is wanted than the host has.
+def other_cores(p: Columns, requests_per_second: np.ndarray) -> np.ndarray:
+    """Cores (N,) that others than the workloads want: the clients on the same host, and everything else."""
+    return p.other_cores + p.client_core_seconds * requests_per_second
+
+
+def slowdown(p: Columns, knobs: Columns, wanted: Sequence[np.ndarray], others: np.ndarray) -> np.ndarray:
+    """How much of its speed each workload keeps when more is wanted than the host has: (3, N) or (N,), in (0, 1].
+
+    Threads compete one by one, so that who wants twice as much gets twice as much: everybody keeps the same share of
+    its speed, unless the workloads have weights. The recorded runs do not contradict it: they cannot tell it from equal
+    shares, for there were cores left in nearly every period.
 
     Args:
-        wanted: (N,) cores that the workloads would use together.
-        requests_per_second: (N,), which the clients on the same host must send.
-
-    Returns:
-        (N,) share of the speed that is left, in (0, 1], and (N,) cores used by others than the workloads.
+        p: parameters.
+        knobs: in force; CPU weights among them or not.
+        wanted: cores that each workload would use, (N,) each.
+        others: cores that everything else would use, (N,).
     """
-    others = parameters.other_cores + parameters.client_core_seconds * requests_per_second
-    return np.minimum(1.0, parameters.physical_cores / (wanted + others)), others
+    if any(f"{workload}_cpu_weight" in knobs for workload in WORKLOADS):
+        return _weighted_slowdown(p, knobs, wanted, others)
+    return np.minimum(1.0, p.physical_cores / (wanted[0] + wanted[1] + wanted[2] + others))
+
+
+def _weighted_slowdown(p: Columns, knobs: Columns, wanted: Sequence[np.ndarray], others: np.ndarray) -> np.ndarray:
+    """Speeds in proportion to the weights, and no core idle while anybody wants it: (3, N).
+
+    They rise together, each weight times a common level, until all run at full speed or all cores are taken
+    (water-filling). With equal weights this is what goes without weights, bit for bit.
+    """
+    limits = granted(knobs, "{}_cpu_weight", WORKLOADS)
+    weights = [np.maximum(limit / NEUTRAL_WEIGHT, LEAST_WEIGHT) for limit in limits] + [np.ones_like(others)]
+    claims = [*wanted, others]
+    level = p.physical_cores / _sum([claim * weight for claim, weight in zip(claims, weights, strict=True)])
+    for _ in range(len(claims) - 1):  # in the worst case, one more is satisfied each time
+        full = [level * weight >= 1.0 for weight in weights]
+        left = p.physical_cores - _sum([claim * one for claim, one in zip(claims, full, strict=True)])
+        hungry = _sum([c * w * ~one for c, w, one in zip(claims, weights, full, strict=True)])
+        level = np.where(hungry > 0.0, np.maximum(left, 0.0) / np.where(hungry > 0.0, hungry, 1.0), np.inf)
+    return np.stack([np.minimum(1.0, level * weight) for weight in weights[:-1]])
+
+
+def granted(knobs: Columns, name: str, workloads: Sequence[str]) -> list[np.ndarray | float]:
+    """An optional knob of several workloads, each (N,) or the number that stands for having none.
+
+    Args:
+        knobs: in force.
+        name: of the knob, with {} for the workload.
+        workloads: whose.
+    """
+    return [knobs.get(name.format(workload), HOST_KNOBS[name.format(workload)]) for workload in workloads]
 
 
 def thread_cost(threads: np.ndarray, cores: np.ndarray, penalty: np.ndarray) -> np.ndarray:
@@ -28,3 +73,11 @@ def thread_cost(threads: np.ndarray, cores: np.ndarray, penalty: np.ndarray) -> 
     one thread, 1 + 3 x penalty with two threads on half a core.
     """
     return 1.0 + penalty * (threads - 1.0) * np.maximum(threads / cores - 1.0, 0.0)
+
+
+def _sum(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Sum in explicit order: np.sum may add a batch in another order than a single system."""
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total

@@ -51,9 +51,9 @@ def advance(
     left = available - written
     dropped = np.maximum(left - p.ingest_backlog_limit, 0.0)
     state.ingest_backlog[:] = left - dropped
-    state.events_arrived[:] += arrivals
-    state.events_written[:] += written
-    state.events_dropped[:] += dropped
+    state.events_arrived += arrivals
+    state.events_written += written
+    state.events_dropped += dropped
 
     waiting = np.maximum(state.ingest_backlog - 0.5 * filling, 0.0)
     lag = filling / np.maximum(arriving, 1e-3) + (waiting + load.chunk) / rate

@@ -153,15 +153,47 @@ class Parameters:
     ingest_row_bytes: float = 150.0
     """Part of a shard that grows with it, bytes per event."""
 
-    # Randomness
-    arrival_dispersion: float = 1.5
-    """Variance of the arrivals of a period relative to their mean (1 is Poisson)."""
-    speed_noise_ratio: float = 0.03
+    # Randomness; measured, see telemetry.measured_noise
+    arrival_dispersion: float = 1.0
+    """Variance of the arrivals of a period relative to their mean, at a constant rate (1 is Poisson)."""
+    arrival_flicker_ratio: float = 0.12
+    """Relative standard deviation of the arrival rate around its demand, within seconds."""
+    speed_noise_ratio: float = 0.05
     """Relative standard deviation of a component's speed from period to period."""
+    speed_wander_ratio: float = 0.03
+    """Relative standard deviation of the host's speed, slowly."""
     latency_noise_ratio: float = 0.06
     """Relative standard deviation of latencies."""
-    reading_noise_ratio: float = 0.02
-    """Relative standard deviation of CPU and memory readings."""
+    reading_noise_cores: float = 0.006
+    """Standard deviation of CPU readings, whatever their size, cores: counters advance in ticks of 10 ms."""
+    reading_noise_ratio: float = 0.0075
+    """Relative part of it, added. Memory readings have no noise."""
+
+    # What the host has besides cores; out of reach of the reference settings, on a host where nothing goes wrong
+    physical_memory_bytes: float = 8.0 * 2**30
+    """Memory of the host, bytes."""
+    other_memory_bytes: float = 1e9
+    """Memory of everything that is not a workload, bytes."""
+    page_cache_bytes: float = 5e8
+    """Files that are read again and again, bytes; with less free memory than this, they are read from storage."""
+    memory_knee_ratio: float = 0.85
+    """Share of a memory limit, or of the host's memory, above which time is lost to reclaiming it."""
+    memory_stall_ratio: float = 0.5
+    """Share of the time that is lost just before nothing is left."""
+    physical_storage_bytes_per_second: float = 5e8
+    """Bandwidth of the storage, bytes per second."""
+    training_read_bytes: float = 20e3
+    """Read for a sample whose shard is no longer in the page cache, bytes: the whole shard."""
+    disk_used_ratio: float = 0.4
+    """Share of the disk that is always full."""
+    physical_network_bytes_per_second: float = 1.25e8
+    """Bandwidth of the network, bytes per second."""
+    network_loss_latency: float = 20.0
+    """Relative growth of latencies per share of packets lost: what is lost is sent again, after a time-out."""
+    component_restart_seconds: float = 6.0
+    """Time until a component that was killed is back, seconds."""
+    pool_startup_seconds: float = 60.0
+    """Time from provisioning a host to its being ready, seconds."""
 
     spread: Mapping[str, float] = field(default_factory=dict)
     """Relative standard deviation of each parameter under domain randomization; a default where it is missing."""
@@ -233,11 +265,20 @@ PARAMETER_NAMES = tuple(f.name for f in fields(Parameters) if f.name not in ("sp
 
 FIXED = frozenset({"physical_cores", "quota_period_seconds", "serving_queue_limit", "serving_timeout_seconds",
                    "serving_failed_latency_seconds", "training_uses_per_event", "training_window_samples",
-                   "ingest_flush_seconds", "ingest_backlog_limit", "training_noise_scale"})  # fmt: skip
+                   "ingest_flush_seconds", "ingest_backlog_limit", "training_noise_scale",
+                   "physical_memory_bytes", "other_memory_bytes", "page_cache_bytes", "memory_knee_ratio",
+                   "memory_stall_ratio", "physical_storage_bytes_per_second", "training_read_bytes", "disk_used_ratio",
+                   "physical_network_bytes_per_second", "network_loss_latency"})  # fmt: skip
 """Known by construction: neither calibrated nor randomized."""
 
-# An accuracy of 0.95 that varies by 15 % would mean nothing; a cliff varies more than a cost does.
-_SPREADS = {"accuracy_best_ratio": 0.01, "serving_thread_penalty": 0.4, "training_thread_penalty": 0.4}
+# An accuracy of 0.95 that varies by 15 % would mean nothing; a cliff varies more than a cost does, and the flicker
+# of services by a factor of three.
+_SPREADS = {
+    "accuracy_best_ratio": 0.01,
+    "serving_thread_penalty": 0.4,
+    "training_thread_penalty": 0.4,
+    "arrival_burstiness": 0.6,
+}
 _MOST = np.array([1.0 if name.endswith("_ratio") else np.inf for name in PARAMETER_NAMES])
 
 

@@ -77,10 +77,10 @@ def advance(p: Columns, state: Columns, knobs: Columns, out: Columns, load: Serv
     late = np.maximum(left - p.serving_timeout_seconds * rate, 0.0)
     timed_out = late * np.minimum(seconds / p.serving_timeout_seconds, 1.0)
     state.serving_queue[:] = left - timed_out
-    state.requests_arrived[:] += arrivals
-    state.requests_served[:] += served
-    state.requests_rejected[:] += rejected
-    state.requests_timed_out[:] += timed_out
+    state.requests_arrived += arrivals
+    state.requests_served += served
+    state.requests_rejected += rejected
+    state.requests_timed_out += timed_out
 
     failed = rejected + timed_out
     median, p99 = _latencies(p, knobs, load, rate, period, (before, state.serving_queue))

@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
-from envs.scaling import KnobScaling
-from envs.simulator import host, ingest, noise, serving, training_job
-from envs.simulator.columns import Columns
+from envs.simulator import noise, period
+from envs.simulator.actuators import PROMPT_SHARE, Actuators
+from envs.simulator.columns import Columns, Systems
+from envs.simulator.incidents import CALM, Incident, Incidents, Stress
+from envs.simulator.initial_state import capacity, initial_state
 from envs.simulator.parameters import PARAMETER_NAMES, Parameters
-from envs.simulator.quantities import GOOD_SETTING, KNOBS, METRICS, STATE, TOTALS
+from envs.simulator.pool import Pool
+from envs.simulator.quantities import EXTENSIVE, METRICS, SHORTAGE, STATE, TOTALS, can_run_short, check_spec
+from envs.simulator.readings import Answers
 from envs.simulator.replay import DemandTable
-from envs.spec import SpecError, SystemSpec
+from envs.spec import SystemSpec
+from telemetry.measured_noise import ARRIVAL_BURSTINESS_SECONDS, SPEED_WANDER_SECONDS
 from telemetry.metrics import Snapshot
 from telemetry.workload import Demand
 
-NOISE = np.arange(11, dtype=np.uint64)
-"""Channels: requests, events, speed of three components, latency, accuracy, CPU of three, host."""
 DRAWS = np.arange(16, 22, dtype=np.uint64)
 """Channels at a reset: demand, offset, peak share, delay, drift phase, age of the first model."""
-DEVIATIONS = np.arange(32, 32 + len(PARAMETER_NAMES), dtype=np.uint64)
-"""Channels at a reset: one for each parameter."""
-PROMPT_SHARE = 0.85
-"""Of randomized systems, so many act at once, the others a period later; real actuators took below 50 ms."""
-MOST_DELAY = 1
+FIRST_NOISE = np.arange(22, 23, dtype=np.uint64)
+"""Channel at a reset: where the arrival rate and the host's speed begin around their means."""
+DEVIATIONS = np.arange(32, 32 + -(-len(PARAMETER_NAMES) // 4), dtype=np.uint64)
+"""Channels at a reset: one for every four parameters."""
+ONCE = 512
+"""First channel of what is drawn once an episode."""
+ANSWERS = np.arange(1024, 1025, dtype=np.uint64)
+"""Channel of the answers that do not come."""
 
 
 class SimulatedPlant:
     """A batch of learning systems that replay demands; what the knobs change is computed.
 
-    System i of a batch is, bit for bit, the system that a batch of one with the same seed holds.
+    System i of a batch is, bit for bit, the system that a batch of one with the same seed holds. Where the spec has
+    the knob `pool_hosts`, a system is a pool of equal hosts: its readings are those of an average ready host, on which
+    an equal part of the demand arrives.
 
     Args:
         spec: its metrics and knobs must be among those that the simulator has.
@@ -43,8 +52,11 @@ class SimulatedPlant:
         random_start: begin each demand at a random period.
         peak_share: a number, or a range from which each system's is drawn.
         noise: noise of arrivals, speed and readings; without it every period is an expectation.
-        missing_ratio: share of readings that are missing (NaN).
+        missing_ratio: how often a component with very little CPU does not answer, so that its readings are missing
+            (NaN); see `envs.simulator.readings`. Measured: 0.03.
         as_recorded: replay the demands' rates as they are, without scaling.
+        incident_rate_per_hour: random incidents of each system, of `envs.simulator.incidents.ROWS`.
+        pool_scale: a scaled demand is so many times that of one host; None for the spec's default number of hosts.
 
     Raises:
         SpecError: the spec names a metric or knob that the simulator does not have, or lacks a knob.
@@ -65,35 +77,47 @@ class SimulatedPlant:
         noise: bool = True,
         missing_ratio: float = 0.0,
         as_recorded: bool = False,
+        incident_rate_per_hour: float = 0.0,
+        pool_scale: float | None = None,
     ) -> None:
-        _check_spec(spec)
+        check_spec(spec)
         self.spec = spec
         self.parameters = parameters if parameters is not None else Parameters.load("reference")
         self.demands = DemandTable(demands, spec.control_period_seconds, normalized=not as_recorded)
         self.randomize, self.random_start, self.as_recorded = randomize, random_start, as_recorded
         self.noise, self.missing_ratio = noise, missing_ratio
+        self.incident_rate_per_hour = incident_rate_per_hour
         self.peak_share = peak_share if isinstance(peak_share, tuple) else (peak_share, peak_share)
         self.time = 0.0
         self._single, self.n = n is None, 1 if n is None else n
-        self._scaling = KnobScaling(spec.knobs)
-        self._default = spec.default_setting
-        self._order = np.array([METRICS.index(metric.name) for metric in spec.metrics])
+        self._hosts = spec.knob_index("pool_hosts") if "pool_hosts" in spec.knob_names else None
+        hosts = 1.0 if self._hosts is None else float(spec.default_setting[self._hosts])
+        self.pool_scale = hosts if pool_scale is None else pool_scale
+        self._can_run_short = can_run_short(spec)
+        self._answers = Answers(spec.catalogue.names)
+        self._aftermath = self._held = False
+        self._incidents = Incidents(self.n) if incident_rate_per_hour > 0.0 else None
         self._allocate()
         self.reset(seed)
 
     def _allocate(self) -> None:
-        n, n_knobs = self.n, len(self.spec.knobs)
-        self._state, self._p = Columns(STATE, n), Columns(PARAMETER_NAMES, n)
-        self._knobs, self._out = Columns(self.spec.knob_names, n), Columns(METRICS, n)
+        n, spec = self.n, self.spec
+        seen = [metric.name for metric in spec.metrics]
+        # The spec's metrics and knobs come first and in its order: no column need be looked up in a step.
+        self._systems = Systems(
+            Columns(PARAMETER_NAMES, n), Columns(STATE, n), Columns(spec.knob_names, n),
+            Columns((*seen, *(name for name in METRICS if name not in seen)), n),
+        )  # fmt: skip
         self._seeds, self._keys, self._ticks = (np.zeros(n, dtype=np.uint64) for _ in range(3))
-        self._demand, self._offset, self._delay = (np.zeros(n, dtype=np.int64) for _ in range(3))
-        self._in_force = np.zeros((n, n_knobs))
-        self._asked = np.zeros((MOST_DELAY + 1, n, n_knobs))  # newest first
+        self._demand = np.zeros(n, dtype=np.int64)
+        self._actuators = Actuators(spec.knobs, n)
+        self._pool = Pool(n) if self._hosts is not None else None
+        self._incidents = Incidents(n) if self._incidents is not None else None
 
     @property
     def setting(self) -> np.ndarray:
         """In force, (n_knobs,) or (N, n_knobs); a copy."""
-        return self._in_force[0].copy() if self._single else self._in_force.copy()
+        return self._shown(self._systems.knobs.array)
 
     @property
     def demand_index(self) -> np.ndarray:
@@ -107,13 +131,20 @@ class SimulatedPlant:
         Requests arrived = served + rejected + timed out + waiting; events arrived = written + dropped + waiting; uses
         offered = done + expired + waiting.
         """
-        state = self._state
+        state, hosts = self._systems.state, 1.0 if self._pool is None else self._pool.ready
         waiting = {
-            "requests_waiting": state.serving_queue.copy(),
-            "events_waiting": state.ingest_backlog.copy(),
-            "uses_waiting": state.training_backlog.copy(),
+            "requests_waiting": state.serving_queue * hosts,
+            "events_waiting": state.ingest_backlog * hosts,
+            "uses_waiting": state.training_backlog * hosts,
         }
-        return {name: state[name].copy() for name in TOTALS} | waiting
+        return {name: state[name] * hosts for name in TOTALS} | waiting
+
+    @property
+    def incidents(self) -> list[tuple[Incident, ...]]:
+        """The incidents that are under way in each system."""
+        if self._incidents is None:
+            return [()] * self.n
+        return self._incidents.active(self._systems.state.elapsed)
 
     def reset(
         self,
@@ -123,7 +154,7 @@ class SimulatedPlant:
         demand_indices: int | Sequence[int] | np.ndarray | None = None,
         setting: np.ndarray | None = None,
     ) -> None:
-        """Begin anew: empty queues, new parameters, demand and offset, all drawn by the seed.
+        """Begin anew: empty queues, no incidents, new parameters, demand and offset, all drawn by the seed.
 
         Args:
             seed: an int s gives system i the seed s + i; (N,) ints give each its own; None draws a new one from the
@@ -141,58 +172,76 @@ class SimulatedPlant:
             self._seeds[rows] = np.broadcast_to(each, (self.n,))[rows].astype(np.uint64)
         self._keys[rows] = noise.system_keys(self._seeds[rows])
         self._ticks[rows] = 0
+        if self._incidents is not None:
+            self._incidents.array[:, :, rows] = 0.0
         self._draw(rows, demand_indices)
-        start = self._default if setting is None else self._fitted(np.asarray(setting, dtype=float))
-        self._in_force[rows] = np.broadcast_to(start, self._in_force.shape)[rows]
-        self._asked[:, rows] = self._in_force[rows]
+        start = self._actuators.default if setting is None else self._actuators.fit(np.asarray(setting, dtype=float))
+        self._put_in_force(np.broadcast_to(start, self._systems.knobs.array.shape)[:, rows], rows)
 
     def _draw(self, rows: np.ndarray, demand_indices: int | Sequence[int] | np.ndarray | None) -> None:
         keys, ticks = self._keys[rows], self._ticks[rows]
         draws = noise.uniforms(keys, ticks, DRAWS)  # (6, rows)
+        begins_anywhere = self.random_start and demand_indices is None
         if demand_indices is None:
             self._demand[rows] = (draws[0] * len(self.demands)).astype(np.int64)
-            begin = draws[1] if self.random_start else 0.0 * draws[1]
         else:
             self._demand[rows] = np.broadcast_to(np.asarray(demand_indices, dtype=np.int64), (self.n,))[rows]
-            begin = 0.0 * draws[1]
-        self._offset[rows] = (begin * self.demands.lengths[self._demand[rows]]).astype(np.int64)
         spread = 1.0 if self.randomize else 0.0
-        deviations = np.clip(noise.normals(keys, ticks, DEVIATIONS), -2.0, 2.0) * spread
-        self._p.array[:, rows] = self.parameters.columns(deviations).array
-        late = (draws[3] >= PROMPT_SHARE).astype(np.int64)
-        self._delay[rows] = late if self.randomize else 0
-        self._start(rows, draws)
-
-    def _start(self, rows: np.ndarray, draws: np.ndarray) -> None:
-        """A system that has run well for a while: the model in service is about five seconds old."""
-        p = self._p.select(rows)
-        fresh = Columns(STATE, len(rows))
-        fresh.drift_phase[:] = 2.0 * np.pi * draws[4]
-        fresh.trained_age[:] = 1.0
-        fresh.model_age[:] = fresh.checkpoint_age[:] = 10.0 * draws[5]
-        fresh.trained_fit[:] = fresh.model_fit[:] = 0.9
-        fresh.accuracy[:] = p.accuracy_best_ratio - 0.1 * p.accuracy_starved_ratio - 0.1 * p.accuracy_stale_ratio
-        fresh.training_demand[:] = p.ingest_events_per_second * p.training_uses_per_event
+        deviations = noise.normals(keys, ticks, DEVIATIONS)[: len(PARAMETER_NAMES)]
+        p = self.parameters.columns(np.clip(deviations, -2.0, 2.0) * spread)
+        self._actuators.late[rows] = (draws[3] >= PROMPT_SHARE) & self.randomize
+        around = noise.normals(keys, ticks, FIRST_NOISE)[:2] * self.noise
+        fresh = initial_state(p, draws[4:6], around)
         low, high = self.peak_share
-        fresh.peak_requests[:] = _capacity(p, self.spec) * (low + (high - low) * draws[2])
-        fresh.mean_events[:] = p.ingest_events_per_second
         if self.as_recorded:
             fresh.peak_requests[:] = fresh.mean_events[:] = 1.0
-        self._state.array[:, rows] = fresh.array
+        else:
+            peak = capacity(p, self.spec.control_period_seconds) * (low + (high - low) * draws[2])
+            fresh.peak_requests[:] = peak * self.pool_scale
+            fresh.mean_events[:] = p.ingest_events_per_second * self.pool_scale
+        self.demands.begin(fresh, self._demand[rows], draws[1] * begins_anywhere)
+        self._systems.p.array[:, rows], self._systems.state.array[:, rows] = p.array, fresh.array
 
     def force(self, setting: np.ndarray) -> None:
-        """Put a setting, (N, n_knobs), in force at once, whatever the delay of the actuators."""
-        self._in_force[:] = self._fitted(setting)
-        self._asked[:] = self._in_force
+        """Put a setting, (N, n_knobs), in force at once, whatever the delay of actuators and the start-up of hosts."""
+        self._put_in_force(self._actuators.fit(setting), np.arange(self.n))
+
+    def _put_in_force(self, setting: np.ndarray, rows: np.ndarray) -> None:
+        """Let it be as if `setting`, (n_knobs, n_rows), had been in force for long."""
+        self._systems.knobs.array[:, rows] = setting
+        self._actuators.begin(setting, rows)
+        if self._pool is not None and self._hosts is not None:
+            self._pool.begin(setting[self._hosts], rows)
 
     def use(self, parameters: np.ndarray) -> None:
         """Give each system parameters of its own, (n_parameters, N), until its next reset."""
-        self._p.array[:] = parameters
+        self._systems.p.array[:] = parameters
 
     def uniforms(self, count: int) -> np.ndarray:
         """Numbers in [0, 1), (count, N), that belong to the systems' seeds: for what is drawn once an episode."""
-        channels = np.arange(512, 512 + count, dtype=np.uint64)
+        channels = np.arange(ONCE, ONCE + count, dtype=np.uint64)
         return noise.uniforms(self._keys, np.zeros_like(self._ticks), channels)
+
+    def inject(self, incident: Incident, systems: Sequence[int] | np.ndarray | None = None) -> None:
+        """Let something go wrong, now or later; it takes the place of another of its kind (and workload).
+
+        Args:
+            incident: what, and when from now.
+            systems: which, ints; None for all.
+        """
+        if self._incidents is None:
+            self._incidents = Incidents(self.n)
+        chosen = np.arange(self.n) if systems is None else np.asarray(systems, dtype=np.int64)
+        self._incidents.inject(incident, self._systems.state.elapsed[chosen], chosen)
+
+    def hold_demand(self) -> None:
+        """From now on the demand stays at the expected rates of the last period, and nothing is left to chance.
+
+        For looking ahead on a copy: what a plan knows of the future is what it sees now. Incidents that are under way
+        or already due go on.
+        """
+        self._held, self.noise, self.missing_ratio, self.incident_rate_per_hour = True, False, 0.0, 0.0
+        self._systems.state.between("arrival_flicker", "speed_wander")[:] = 0.0
 
     def apply(self, setting: np.ndarray) -> None:
         """Ask for a setting; clipped to the knobs' bounds, in force at once or after the system's delay.
@@ -200,21 +249,16 @@ class SimulatedPlant:
         Raises:
             ValueError: not finite, or of the wrong shape; nothing is changed.
         """
-        given = np.asarray(setting, dtype=float)
-        expected = self._in_force.shape[1:] if self._single else self._in_force.shape
+        given, in_force = np.asarray(setting, dtype=float), self._systems.knobs.array
+        expected = in_force.shape[:1] if self._single else in_force.shape[::-1]
         if given.shape != expected:
             raise ValueError(f"setting has shape {given.shape}; this plant takes {expected}")
         if not np.isfinite(given).all():
             raise ValueError("setting is not finite; every knob needs a number within its bounds")
-        self._asked[0] = self._fitted(given)
         if self.randomize:
-            np.copyto(self._in_force, self._asked[0], where=(self._delay == 0)[:, None])
+            self._actuators.ask(given, in_force)
         else:
-            self._in_force[:] = self._asked[0]
-
-    def _fitted(self, setting: np.ndarray) -> np.ndarray:
-        rounded = np.where(self._scaling.integer, np.rint(setting), setting)
-        return np.minimum(np.maximum(rounded, self._scaling.low), self._scaling.high)
+            self._actuators.fit(given, out=in_force)
 
     def advance(self, seconds: float) -> Snapshot:
         """Let simulated time pass.
@@ -225,74 +269,90 @@ class SimulatedPlant:
         if not (np.isfinite(seconds) and seconds > 0):
             raise ValueError(f"cannot advance by {seconds} seconds; it must be a positive number")
         if self.randomize:
-            self._in_force[:] = self._asked[self._delay, np.arange(self.n)]
-        self._knobs.array[:] = self._in_force.T
-        z = noise.normals(self._keys, self._ticks, NOISE) if self.noise else np.zeros((len(NOISE), self.n))
+            self._actuators.advance(self._systems.knobs.array)
+        seconds, state = float(seconds), self._systems.state
+        stress = self._stress(seconds)
+        z = self._noise(seconds)
+        now = self.demands.at(state)
+        arrived = self._arrivals(now[:2], seconds, z, stress)
+        met = period.Period(arrived[0], arrived[1], seconds, self.spec.latency_slo_seconds, z, stress)
+        stopped = period.simulate(self._systems, met)
         self._ticks += np.uint64(1)
-        self._simulate(float(seconds), z)
-        if self.randomize:
-            self._asked[1:] = self._asked[:-1].copy()
-        self._state.elapsed[:] += seconds
+        state.elapsed += seconds
+        self.demands.move_on(state, seconds / self.spec.control_period_seconds)
         self.time += seconds
-        values = np.ascontiguousarray(self._out.array[self._order].T)  # (N, n_metrics)
-        if self.missing_ratio > 0.0:
-            self._lose(values)
-        return Snapshot(self.time, values[0] if self._single else values)
+        if stopped is not None:
+            self._after(stopped)
+        return Snapshot(self.time, self._readings(), float(now[2, 0]) if self._single else now[2])
 
-    def _simulate(self, seconds: float, z: np.ndarray) -> None:
-        """One period: demand, what each workload would use, what the host lets them have, what they do with it.
+    def _noise(self, seconds: float) -> np.ndarray:
+        """Normal numbers of the coming period, (12, N); moves on what is noise from one period to the next as well."""
+        if not self.noise:
+            return np.zeros((4 * len(period.CHANNELS), self.n))
+        z = noise.normals(self._keys, self._ticks, period.CHANNELS)
+        slow = self._systems.state.between("arrival_flicker", "speed_wander")
+        kept, added = _autoregression(seconds)
+        slow *= kept
+        slow += added * z[period.SLOW]
+        return z
+
+    def _stress(self, seconds: float) -> Stress | None:
+        """What incidents do in the coming period; None where the physics of shortage can be left out."""
+        if self._incidents is not None:
+            elapsed = self._systems.state.elapsed
+            if self.incident_rate_per_hour > 0.0:
+                self._incidents.draw(self._keys, self._ticks, self.incident_rate_per_hour * seconds / 3600.0, elapsed)
+            under_way = self._incidents.under_way(elapsed, seconds)
+            if under_way.any():
+                return self._incidents.stress(elapsed, under_way)
+        return CALM if self._can_run_short or self._aftermath else None
+
+    def _after(self, stopped: np.ndarray) -> None:
+        """What a period with shortage leaves behind, given who was stopped at its end, (3, N) bool."""
+        state = self._systems.state
+        self._aftermath = bool(state.between(SHORTAGE[0], SHORTAGE[-1]).any())
+        if self._incidents is not None and stopped.any():
+            self._incidents.restart_leaks(stopped, state.elapsed)
+
+    def _arrivals(self, shares: np.ndarray, seconds: float, z: np.ndarray, stress: Stress | None) -> np.ndarray:
+        """Requests and events that arrive in a period at each ready host, (2, N).
 
         Args:
-            z: (channels, N) about standard normal, see `NOISE`.
+            shares: (2, N) of the demand.
+            seconds: length of the period.
+            z: (12, N) normal, see `period.CHANNELS`.
+            stress: traffic bursts.
         """
-        p, state, knobs, out = self._p, self._state, self._knobs, self._out
-        step = (state.elapsed / self.spec.control_period_seconds + 1e-6).astype(np.int64) + self._offset
-        shares = self.demands.rates(self._demand, step)
-        requests = _arrivals(p, shares[0] * state.peak_requests * seconds, z[0])
-        events = _arrivals(p, shares[1] * state.mean_events * seconds, z[1])
+        p, state = self._systems.p, self._systems.state
+        rates = state.between("requests_rate", "events_rate")
+        if not self._held:
+            np.multiply(shares, state.between("peak_requests", "mean_events"), out=rates)
+            if stress is not None:
+                rates[0] *= 1.0 + stress.burst
+        mean = rates * seconds
+        if self.noise:
+            mean *= np.exp(p.arrival_flicker_ratio * (state.arrival_flicker - 0.5 * p.arrival_flicker_ratio))
+        arrived = np.maximum(mean + np.sqrt(mean * p.arrival_dispersion) * z[period.ARRIVALS], 0.0)
+        if self._pool is None or self._hosts is None:
+            return arrived
+        wanted = self._systems.knobs.array[self._hosts]
+        spread = self._pool.advance(wanted, state.elapsed, p.pool_startup_seconds)
+        state.between(EXTENSIVE[0], EXTENSIVE[-1])[:] *= spread
+        self._systems.out.put("pool_ready_hosts", self._pool.ready)
+        return arrived / self._pool.ready
 
-        serve = serving.load(p, knobs, state.serving_queue + requests, seconds)
-        write = ingest.load(p, state, knobs, events, seconds)
-        train = training_job.load(p, state, knobs, seconds)
-        share, others = host.slowdown(p, serve.wanted + train.wanted + write.wanted, requests / seconds)
-        speed = share * np.exp(p.speed_noise_ratio * z[2:5])  # (3, N)
+    def _readings(self) -> np.ndarray:
+        """The spec's metrics, (N, n_metrics) or (n_metrics,)."""
+        readings = self._systems.out.array[: len(self.spec.metrics)]
+        if self.missing_ratio > 0.0:
+            drawn = noise.coarse_uniforms(self._keys, self._ticks, ANSWERS)[:3]
+            drawn[:, self._ticks == 1] = 1.0  # the first is there: nobody could hold an older one in its place
+            readings = np.where(self._answers.missing(self._systems, drawn, self.missing_ratio), np.nan, readings)
+        return self._shown(readings)
 
-        latency_noise = np.exp(p.latency_noise_ratio * z[5])
-        written, lag = ingest.advance(p, state, knobs, out, write, ingest.IngestPeriod(events, seconds, speed[2]))
-        slo = self.spec.latency_slo_seconds
-        arrived = serving.ServingPeriod(requests, seconds, speed[0], latency_noise, slo)
-        serving.advance(p, state, knobs, out, serve, arrived)
-        # Of n answers, averaged over 15 s, the share that is right has a standard deviation of about 0.4 / sqrt(15 n).
-        accuracy_noise = 0.1 * z[6] / np.sqrt(requests + 10.0)
-        trained = training_job.TrainingPeriod(written, lag, seconds, speed[1], accuracy_noise)
-        training_job.advance(p, state, knobs, out, train, trained)
-        self._read_host(others, requests, events, written / write.chunk, seconds)
-        self._read_resources(z[7:11])
-
-    def _read_host(
-        self, others: np.ndarray, requests: np.ndarray, events: np.ndarray, shards: np.ndarray, seconds: float
-    ) -> None:
-        p, out = self._p, self._out
-        used = out.serving_cpu_used_cores + out.training_cpu_used_cores + out.ingest_cpu_used_cores + others
-        out.host_cpu_used_ratio[:] = np.minimum(used / p.physical_cores, 1.0)
-        shard_bytes = shards * p.ingest_shard_bytes + out.ingest_written_per_second * seconds * p.ingest_row_bytes
-        out.storage_written_bytes_per_second[:] += shard_bytes / seconds
-        moved = requests * p.serving_request_bytes + events * p.ingest_event_bytes
-        out.network_moved_bytes_per_second[:] = moved / seconds
-
-    def _read_resources(self, z: np.ndarray) -> None:
-        """Errors of the CPU readings; what is used never exceeds what is granted, and nothing is negative."""
-        out, knobs = self._out, self._knobs
-        error = 1.0 + self._p.reading_noise_ratio * z  # (4, N)
-        for i, workload in enumerate(("serving", "training", "ingest")):
-            used = out[f"{workload}_cpu_used_cores"]
-            np.minimum(used * error[i], knobs[f"{workload}_cpu_cores"], out=used)
-        np.minimum(out.host_cpu_used_ratio * error[3], 1.0, out=out.host_cpu_used_ratio)
-
-    def _lose(self, values: np.ndarray) -> None:
-        channels = np.arange(1024, 1024 + values.shape[1], dtype=np.uint64)
-        drawn = noise.uniforms(self._keys, self._ticks, channels).T  # (N, n_metrics)
-        values[drawn < self.missing_ratio] = np.nan
+    def _shown(self, rows: np.ndarray) -> np.ndarray:
+        """A copy of (n, N) as (N, n), whose columns stay contiguous, or as (n,) for a single system."""
+        return rows[:, 0].copy() if self._single else rows.copy().T
 
     def select(self, rows: np.ndarray) -> SimulatedPlant:
         """A plant of its own with a copy of some of the systems, (len(rows),)."""
@@ -300,47 +360,34 @@ class SimulatedPlant:
         chosen.__dict__.update(self.__dict__)
         chosen._single, chosen.n = False, len(rows)
         chosen._allocate()
+        chosen._actuators.join(self._actuators, chosen._systems.knobs.array)
         for mine, theirs in zip(chosen._per_system(), self._per_system(), strict=True):
             mine[...] = theirs[..., rows]
-        chosen._in_force[:] = self._in_force[rows]
-        chosen._asked[:] = self._asked[:, rows]
         return chosen
 
     def assign(self, rows: np.ndarray, other: SimulatedPlant, its: np.ndarray) -> None:
         """Replace the systems `rows` by copies of the systems `its` of another plant of the same kind."""
+        if (self._incidents is None) is not (other._incidents is None):
+            self._incidents = self._incidents or Incidents(self.n)
+            other._incidents = other._incidents or Incidents(other.n)
+        self._actuators.join(other._actuators, self._systems.knobs.array)
+        other._actuators.join(self._actuators, other._systems.knobs.array)
         for mine, theirs in zip(self._per_system(), other._per_system(), strict=True):
             mine[..., rows] = theirs[..., its]
-        self._in_force[rows] = other._in_force[its]
-        self._asked[:, rows] = other._asked[:, its]
+        self._aftermath |= other._aftermath
 
     def _per_system(self) -> tuple[np.ndarray, ...]:
         """Every array whose last axis is the systems."""
-        return (self._state.array, self._p.array, self._seeds, self._keys, self._ticks, self._demand, self._offset,
-                self._delay)  # fmt: skip
+        optional = [part.array for part in (self._pool, self._incidents) if part is not None]
+        return (*(columns.array for columns in self._systems), self._seeds, self._keys, self._ticks, self._demand,
+                *self._actuators.arrays, *optional)  # fmt: skip
 
     def close(self) -> None:
         """Nothing is held."""
 
 
-def _arrivals(p: Columns, mean: np.ndarray, z: np.ndarray) -> np.ndarray:
-    return np.maximum(mean + np.sqrt(mean * p.arrival_dispersion) * z, 0.0)
-
-
-def _capacity(p: Columns, spec: SystemSpec) -> np.ndarray:
-    """Requests per second (N,) that serving can answer with `GOOD_SETTING` on a host that it has for itself."""
-    n = p.array.shape[1]
-    knobs = Columns(KNOBS, n)
-    for name, value in GOOD_SETTING.items():
-        knobs[name][:] = value
-    flood = serving.load(p, knobs, np.full(n, 1e6), spec.control_period_seconds)
-    return serving.capacity(p, knobs, flood, np.ones(n))
-
-
-def _check_spec(spec: SystemSpec) -> None:
-    for given, known, what in ((spec.catalogue.names, METRICS, "metric"), (spec.knob_names, KNOBS, "knob")):
-        unknown = [name for name in given if name not in known]
-        if unknown:
-            raise SpecError(f"the simulator has no {what} {unknown[0]!r}; it has: {', '.join(known)}")
-    missing = [name for name in KNOBS if name not in spec.knob_names]
-    if missing:
-        raise SpecError(f"the simulator needs the knob {missing[0]!r}, which spec {spec.name!r} lacks")
+@lru_cache(maxsize=16)
+def _autoregression(seconds: float) -> tuple[np.ndarray, np.ndarray]:
+    """What is kept of the arrival rate's and the speed's deviations, and what is added, (2, 1) each."""
+    kept = np.exp(-seconds / np.array([[ARRIVAL_BURSTINESS_SECONDS], [SPEED_WANDER_SECONDS]]))
+    return kept, np.sqrt(1.0 - kept * kept)

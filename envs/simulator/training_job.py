@@ -56,13 +56,13 @@ def advance(
     samples = np.minimum(state.training_backlog, load.rate * period.speed * seconds)
     offered = period.events_written * p.training_uses_per_event
     keep = 1.0 - np.exp(-seconds / DEMAND_SECONDS)
-    state.training_demand[:] += (offered / seconds - state.training_demand) * keep
+    state.training_demand += (offered / seconds - state.training_demand) * keep
     backlog = state.training_backlog - samples + offered
     expired = np.maximum(backlog - p.training_window_samples * p.training_uses_per_event, 0.0)
     state.training_backlog[:] = backlog - expired
-    state.uses_offered[:] += offered
-    state.uses_done[:] += samples
-    state.uses_expired[:] += expired
+    state.uses_offered += offered
+    state.uses_done += samples
+    state.uses_expired += expired
 
     efficiency = np.minimum((p.training_noise_scale + BASE_BATCH) / (p.training_noise_scale + batch), 1.0)
     goodput = samples * efficiency / seconds
@@ -106,9 +106,9 @@ def _publish(
     newest = np.minimum(period.ingest_lag + PIPELINE_SECONDS, state.trained_age + seconds)
     state.trained_age[:] = np.where(samples > 0.0, newest, state.trained_age + seconds)
     target = goodput / np.maximum(goodput + p.accuracy_half_rate, 1e-9)
-    state.trained_fit[:] += (target - state.trained_fit) * (1.0 - np.exp(-seconds / p.accuracy_fit_seconds))
-    state.checkpoint_age[:] += seconds
-    state.unpublished_samples[:] += samples
+    state.trained_fit += (target - state.trained_fit) * (1.0 - np.exp(-seconds / p.accuracy_fit_seconds))
+    state.checkpoint_age += seconds
+    state.unpublished_samples += samples
     due = (state.checkpoint_age >= knobs.training_checkpoint_interval_seconds) & (state.unpublished_samples > 0.0)
     state.checkpoint_age[due] = 0.0
     state.unpublished_samples[due] = 0.0
@@ -124,6 +124,6 @@ def _accuracy(p: Columns, state: Columns, out: Columns, period: TrainingPeriod) 
     stale = p.accuracy_stale_ratio * (1.0 - np.exp(-drift * state.model_age / p.accuracy_stale_seconds))
     accuracy = np.maximum(p.accuracy_best_ratio - stale - p.accuracy_starved_ratio * (1.0 - state.model_fit), 0.0)
     keep = 1.0 - np.exp(-period.seconds / ACCURACY_SECONDS)
-    state.accuracy[:] += (accuracy - state.accuracy) * keep
+    state.accuracy += (accuracy - state.accuracy) * keep
     out.serving_accuracy_ratio[:] = np.clip(state.accuracy + period.accuracy_noise, 0.0, 1.0)
     out.serving_model_age_seconds[:] = state.model_age

@@ -71,3 +71,26 @@ def test_fingerprint_follows_what_is_seen_and_not_what_is_wanted(tmp_path, spec)
     dearer = load(tmp_path, REFERENCE.replace("cpu_cores = 1.0", "cpu_cores = 2.0"))
     wider = load(tmp_path, REFERENCE.replace("high = 256\ndefault = 32", "high = 512\ndefault = 32"))
     assert dearer.fingerprint == spec.fingerprint != wider.fingerprint
+
+
+@pytest.mark.parametrize("name", ["host", "pool"])
+def test_a_spec_that_extends_another_has_all_of_it_and_more(name):
+    base, extended = SystemSpec.load("reference"), SystemSpec.load(name)
+    assert extended.metrics[: len(base.metrics)] == base.metrics
+    assert extended.knobs[: len(base.knobs)] == base.knobs
+    assert len(extended.knobs) > len(base.knobs)
+    assert extended.workloads["serving"].done == base.workloads["serving"].done
+    assert extended.fingerprint != base.fingerprint
+
+
+def test_a_spec_may_extend_a_file_beside_it(tmp_path):
+    (tmp_path / "mine.toml").write_text('extends = "reference"\nname = "mine"\n')
+    (tmp_path / "ours.toml").write_text('extends = "mine.toml"\ncores = 7.0\n')
+    ours = SystemSpec.load(tmp_path / "ours.toml")
+    assert (ours.name, ours.cores) == ("mine", 7.0)
+
+
+def test_a_spec_that_extends_nothing_known_is_named(tmp_path):
+    (tmp_path / "lost.toml").write_text('extends = "nowhere"\n')
+    with pytest.raises(SpecError, match="nowhere"):
+        SystemSpec.load(tmp_path / "lost.toml")

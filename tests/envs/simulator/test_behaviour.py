@@ -2,38 +2,23 @@
 
 from itertools import pairwise
 
-import numpy as np
 import pytest
 
-from envs.simulator.parameters import Parameters
-from envs.simulator.quantities import GOOD_SETTING
-from envs.simulator.simulated_plant import SimulatedPlant
-from envs.spec import SystemSpec
-from telemetry.workload import Demand
 
-SPEC = SystemSpec.load("reference")
-GOOD = {
-    **GOOD_SETTING, "serving_cpu_cores": 0.7, "training_cpu_cores": 0.6, "ingest_cpu_cores": 0.2,
-    "training_threads": 1.0, "training_batch_size": 64.0, "ingest_chunk_events": 64.0, "ingest_cache_entries": 4096.0,
-}  # fmt: skip
+@pytest.fixture
+def mean(steady):
+    """Mean of a metric over the second half of a run."""
+
+    def measured(metric, *, periods=120, **options):
+        return getattr(steady(**options).run(periods), metric)[periods // 2 :].mean()
+
+    return measured
 
 
-def mean(metric: str, *, requests: float = 100.0, events: float = 80.0, periods: int = 120, **knobs: float) -> float:
-    """Mean of a metric over the second half of a run at constant demand, without noise."""
-    demand = Demand("constant", 1.0, np.full(2, requests), np.full(2, events), "test")
-    plant = SimulatedPlant(SPEC, [demand], parameters=Parameters(), noise=False, as_recorded=True)
-    setting = SPEC.default_setting
-    for name, value in (GOOD | knobs).items():
-        setting[SPEC.knob_index(name)] = value
-    plant.apply(setting)
-    index = SPEC.catalogue.index(metric)
-    return float(np.mean([plant.advance(1.0).values[index] for _ in range(periods)][periods // 2 :]))
-
-
-def capacity(**knobs: float) -> float:
+@pytest.fixture
+def capacity(mean):
     """Requests answered per second when far more arrive."""
-    failed = mean("serving_failed_per_second", requests=3000.0, **knobs)
-    return 3000.0 - failed
+    return lambda **knobs: 3000.0 - mean("serving_failed_per_second", requests=3000.0, **knobs)
 
 
 def rises(values: list[float], by: float = 0.0) -> bool:
@@ -41,21 +26,21 @@ def rises(values: list[float], by: float = 0.0) -> bool:
 
 
 @pytest.mark.parametrize("threads", [1.0, 2.0])
-def test_more_cpu_never_lowers_capacity(threads):
+def test_more_cpu_never_lowers_capacity(capacity, threads):
     grants = (0.1, 0.3, 0.5, 0.8, 1.0, 1.3)
     assert rises([capacity(serving_cpu_cores=cores, serving_threads=threads) for cores in grants])
 
 
-def test_a_larger_batch_raises_capacity():
+def test_a_larger_batch_raises_capacity(capacity):
     assert rises([capacity(serving_batch_size=size) for size in (1.0, 4.0, 16.0, 64.0)], by=1.0)
 
 
-def test_two_threads_under_half_a_core_are_much_slower():
+def test_two_threads_under_half_a_core_are_much_slower(capacity):
     one, two = (capacity(serving_cpu_cores=0.5, serving_threads=threads) for threads in (1.0, 2.0))
     assert two < one / 2
 
 
-def test_the_cliff_of_the_second_thread_flattens_as_cores_are_granted():
+def test_the_cliff_of_the_second_thread_flattens_as_cores_are_granted(capacity):
     grants = (0.2, 0.5, 0.8, 1.3)
     shares = [
         capacity(serving_cpu_cores=cores, serving_threads=2.0) / capacity(serving_cpu_cores=cores, serving_threads=1.0)
@@ -64,7 +49,7 @@ def test_the_cliff_of_the_second_thread_flattens_as_cores_are_granted():
     assert rises(shares, by=0.03)
 
 
-def test_a_longer_batch_timeout_makes_larger_batches_and_an_idle_service_slower():
+def test_a_longer_batch_timeout_makes_larger_batches_and_an_idle_service_slower(mean):
     sizes = [mean("serving_batch_mean_size", serving_batch_timeout_seconds=s, requests=30.0) for s in (0.0, 0.02, 0.05)]
     latency = [
         mean("serving_latency_p50_seconds", serving_batch_timeout_seconds=s, requests=30.0) for s in (0.0, 0.02, 0.05)
@@ -73,29 +58,29 @@ def test_a_longer_batch_timeout_makes_larger_batches_and_an_idle_service_slower(
     assert rises(latency, by=0.001)
 
 
-def test_latency_grows_and_the_share_within_the_slo_falls_with_load():
+def test_latency_grows_and_the_share_within_the_slo_falls_with_load(mean):
     loads = (10.0, 50.0, 150.0, 250.0, 400.0, 800.0)
     assert rises([mean("serving_latency_p99_seconds", requests=load) for load in loads])
     assert rises([-mean("serving_within_slo_ratio", requests=load) for load in loads])
 
 
-def test_an_overload_fills_the_queue_and_fails_requests():
+def test_an_overload_fills_the_queue_and_fails_requests(mean):
     assert mean("serving_queue_requests", requests=2000.0) > 100
     assert mean("serving_failed_per_second", requests=2000.0) > 500
     assert mean("serving_within_slo_ratio", requests=2000.0) < 0.3
 
 
-def test_nothing_failed_when_nothing_arrives():
+def test_nothing_failed_when_nothing_arrives(mean):
     assert mean("serving_within_slo_ratio", requests=0.0) == 1.0
     assert mean("serving_failed_per_second", requests=0.0) == 0.0
 
 
-def test_training_never_trains_on_more_than_is_asked_for():
+def test_training_never_trains_on_more_than_is_asked_for(mean):
     assert mean("training_samples_per_second", training_cpu_cores=1.0) <= mean("training_demand_per_second") * 1.001
     assert mean("training_samples_per_second", events=0.0) < 1.0
 
 
-def test_a_larger_training_batch_is_faster_and_less_efficient():
+def test_a_larger_training_batch_is_faster_and_less_efficient(mean):
     sizes = (16.0, 64.0, 256.0)
     samples = [mean("training_samples_per_second", training_batch_size=size, events=1000.0) for size in sizes]
     goodput = [mean("training_goodput_per_second", training_batch_size=size, events=1000.0) for size in sizes]
@@ -104,12 +89,12 @@ def test_a_larger_training_batch_is_faster_and_less_efficient():
     assert share == pytest.approx([1.0, 160.0 / 192.0, 160.0 / 384.0])
 
 
-def test_starving_training_lowers_accuracy():
+def test_starving_training_lowers_accuracy(mean):
     fed, starved = (mean("serving_accuracy_ratio", training_cpu_cores=cores) for cores in (0.6, 0.05))
     assert starved < fed - 0.05
 
 
-def test_rare_checkpoints_make_the_model_old_and_less_accurate_and_save_storage():
+def test_rare_checkpoints_make_the_model_old_and_less_accurate_and_save_storage(mean):
     intervals = (5.0, 20.0, 60.0)
     age, accuracy, written = (
         [mean(metric, training_checkpoint_interval_seconds=i, periods=360) for i in intervals]
@@ -120,7 +105,7 @@ def test_rare_checkpoints_make_the_model_old_and_less_accurate_and_save_storage(
     assert rises([-w for w in written], by=1e5)
 
 
-def test_larger_chunks_cost_less_cpu_and_more_lag():
+def test_larger_chunks_cost_less_cpu_and_more_lag(mean):
     sizes = (8.0, 32.0, 128.0)
     cpu = [mean("ingest_cpu_used_cores", ingest_chunk_events=size) for size in sizes]
     lag = [mean("ingest_lag_seconds", ingest_chunk_events=size) for size in sizes]
@@ -128,18 +113,18 @@ def test_larger_chunks_cost_less_cpu_and_more_lag():
     assert rises(lag, by=0.01)
 
 
-def test_a_larger_cache_saves_cpu_and_takes_memory():
+def test_a_larger_cache_saves_cpu_and_takes_memory(mean):
     sizes = (16.0, 512.0, 8192.0)
     assert rises([-mean("ingest_cpu_used_cores", ingest_cache_entries=size) for size in sizes], by=0.001)
     assert rises([mean("ingest_memory_bytes", ingest_cache_entries=size) for size in sizes], by=1.0)
 
 
-def test_too_little_cpu_for_ingest_builds_a_backlog():
+def test_too_little_cpu_for_ingest_builds_a_backlog(mean):
     assert mean("ingest_backlog_events", ingest_cpu_cores=0.03, events=400.0) > 1000
     assert mean("ingest_lag_seconds", ingest_cpu_cores=0.03, events=400.0) > 3
 
 
-def test_a_busy_host_slows_everybody_down():
+def test_a_busy_host_slows_everybody_down(mean):
     greedy = {"training_cpu_cores": 1.0, "ingest_cpu_cores": 0.6}
     quiet = mean("training_samples_per_second", requests=0.0, events=400.0, **greedy)
     busy = mean("training_samples_per_second", requests=900.0, events=400.0, serving_cpu_cores=1.3, **greedy)
