@@ -60,7 +60,7 @@ def save(directory: Path, policy: MlpPolicy, task: Task, card: dict[str, Any]) -
     meaning = {
         "format": FORMAT,
         "name": policy.name,
-        "role": str(task.role),
+        "role": task.name,
         "spec": task.spec.name,
         "fingerprint": task.spec.fingerprint,
         "layers": list(policy.sizes),
@@ -169,7 +169,7 @@ def _check_meaning(meaning: dict[str, Any], task: Task) -> None:
     expected = {
         "format": FORMAT,
         "fingerprint": task.spec.fingerprint,
-        "role": str(task.role),
+        "role": task.name,
         "observation": list(task.labels),
         "action": list(task.action_labels),
     }
@@ -219,7 +219,7 @@ def _check_sizes(sizes: tuple[int, ...], task: Task) -> None:
     if (sizes[0], sizes[-1]) != (task.n_observation, task.n_action):
         raise ArtifactError(
             f"the network maps {sizes[0]} inputs to {sizes[-1]} actions, "
-            f"the {task.role} task needs {task.n_observation} to {task.n_action}"
+            f"the {task.name} task needs {task.n_observation} to {task.n_action}"
         )
 
 

@@ -139,7 +139,7 @@ class LivePlant:
         self._period += 1
         if self._period % READ_BACK_PERIODS == 0:
             self._look_for_other_hands()
-        return Snapshot(sweep.time, values)
+        return Snapshot(sweep.time, values, _share_of_day(self._wall_clock()))
 
     def take_events(self) -> list[Event]:
         """What happened since the last call, oldest first."""
@@ -238,3 +238,9 @@ class LivePlant:
         unknown = [metric.name for metric in self.spec.metrics if metric.name not in known]
         if unknown:
             raise PlantError(f"no component tells {unknown[0]!r}; known are: {', '.join(sorted(known))}")
+
+
+def _share_of_day(wall_time: float) -> float:
+    """Of the local day, in [0, 1): what people's habits follow."""
+    local = time.localtime(wall_time)
+    return (local.tm_hour * 3600 + local.tm_min * 60 + local.tm_sec) / 86400.0

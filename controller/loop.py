@@ -24,6 +24,7 @@ from controller.shield import Reason, Refusal, Shield, ShieldConfig, pinned_sett
 from controller.trial import Outcome, TrialConfig
 from controller.trials import Trials
 from envs.plant import Plant, PlantError
+from envs.recent import Recent
 from envs.spec import Role
 from envs.task import Task
 from telemetry.history import History
@@ -105,6 +106,7 @@ class Controller:
         self._mode = Mode(mode)
         self._clock, self._wall_clock = clock, wall_clock
         self.history = History(len(self.spec.metrics), self.spec.window_periods)
+        self.recent = Recent(self.spec)
         self.shield = Shield(self.spec, self.config.shield)
         self.arbiter = Arbiter(self.spec)
         run_id = datetime.datetime.fromtimestamp(wall_clock(), datetime.UTC).strftime("%Y%m%dT%H%M%S")
@@ -153,11 +155,12 @@ class Controller:
             snapshot = self._read()
             decision = self._begin(snapshot)
         with self._timed("observe"):
-            window = self.history.append(snapshot).window(self.spec.window_periods)
+            self.history.append(snapshot)
+            self.recent.append(snapshot)
             self._observe(decision)
         with self._timed("decide"):
             if self._mode is not Mode.OFF:
-                self._decide(decision, window)
+                self._decide(decision)
         with self._timed("shield"):
             plan = self._plan(decision)
         with self._timed("apply"):
@@ -244,12 +247,12 @@ class Controller:
         blind = self.shield.missing(decision.snapshot, self._clock())
         self.conditions.note("blind", None if blind is None else str(blind), self._clock())
 
-    def _decide(self, decision: Decision, window: np.ndarray) -> None:
-        proposals = self.proposer.propose(window, decision.before)
+    def _decide(self, decision: Decision) -> None:
+        proposals = self.proposer.propose(self.recent, decision.before)
         decision.proposals, decision.policies = proposals.settings, proposals.policies
         decision.reasons += proposals.reasons
         detail = "; ".join(reason.detail for reason in proposals.reasons) or None
-        if len(self.history) < self.spec.window_periods:
+        if not self.recent.full:
             return  # readings are missing because the loop has just begun, which is no news
         self.conditions.note("fallback", detail, self._clock())
 

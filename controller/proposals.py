@@ -9,6 +9,7 @@ import numpy as np
 
 from agents.policy import Policy
 from controller.shield import Reason, Refusal
+from envs.recent import Recent
 from envs.spec import Role
 from envs.task import Task
 
@@ -48,17 +49,17 @@ class Proposer:
         for policy in (*self.policies.values(), *self.fallback.values()):
             policy.reset()
 
-    def propose(self, window: np.ndarray, setting: np.ndarray) -> Proposals:
+    def propose(self, recent: Recent, setting: np.ndarray) -> Proposals:
         """Proposals of all roles.
 
         Args:
-            window: (window_periods, n_metrics), NaN where missing.
+            recent: the last periods.
             setting: (n_knobs,) in force.
         """
         proposals = Proposals()
         for role, policy in self.policies.items():
             task = self.tasks[role]
-            observation = task.observe(window, setting)
+            observation = task.observe(recent, setting)
             problem = _missing(task, observation) or self._try(role, policy, observation, setting, proposals)
             if problem is None:
                 self.on_fallback.discard(role)

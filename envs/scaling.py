@@ -22,13 +22,21 @@ class MetricScaling:
         self._span = np.array([m.high - m.low for m in metrics])
         self._knee = np.array([m.knee for m in metrics])
         self._log = np.array([m.scale is Scale.LOG for m in metrics])
+        self._logs = np.flatnonzero(self._log)
         self._log_span = np.log1p(self._span / self._knee)
+        self._factor = np.where(self._log, 1.0 / self._knee, 2.0 / self._span)
+        self._log_factor = 2.0 / self._log_span[self._logs]
 
     def scale(self, values: np.ndarray) -> np.ndarray:
         """(..., n_metrics) in natural units -> (..., n_metrics) in [-1, 1]."""
-        above = np.clip(values - self._low, 0.0, self._span)
-        unit = np.where(self._log, np.log1p(above / self._knee) / self._log_span, above / self._span)
-        return 2.0 * unit - 1.0
+        scaled = values - self._low
+        np.maximum(scaled, 0.0, out=scaled)
+        np.minimum(scaled, self._span, out=scaled)
+        scaled *= self._factor
+        by_metric = scaled.T
+        by_metric[self._logs] = (np.log1p(by_metric[self._logs]).T * self._log_factor).T
+        scaled -= 1.0
+        return np.minimum(scaled, 1.0, out=scaled)  # rounding may lead beyond by one part in 1e16
 
     def unscale(self, scaled: np.ndarray) -> np.ndarray:
         """The inverse of `scale` within the bounds."""
@@ -44,19 +52,40 @@ class KnobScaling:
         self.low = np.array([k.low for k in knobs], dtype=float)  # (n_knobs,)
         self.high = np.array([k.high for k in knobs], dtype=float)
         self.integer = np.array([k.integer for k in knobs])
-        self._log = np.array([k.scale is Scale.LOG for k in knobs])
-        self._from = np.where(self._log, np.log(np.where(self._log, self.low, 1.0)), self.low)
-        to = np.where(self._log, np.log(np.where(self._log, self.high, 1.0)), self.high)
-        self._span = to - self._from
+        self._integers = np.flatnonzero(self.integer)
+        self._logs = np.flatnonzero([k.scale is Scale.LOG for k in knobs])
+        self._from, to = self.low.copy(), self.high.copy()
+        for ends in (self._from, to):
+            ends[self._logs] = np.log(ends[self._logs])
+        self._half_span = (to - self._from) / 2.0
+        self._least, self._most = np.full(len(knobs), -1.0), np.ones(len(knobs))
 
     def scale(self, setting: np.ndarray) -> np.ndarray:
         """(..., n_knobs) in natural units -> (..., n_knobs) in [-1, 1]."""
-        inside = np.clip(setting, self.low, self.high)
-        moved = np.where(self._log, np.log(np.where(self._log, inside, 1.0)), inside)
-        return 2.0 * (moved - self._from) / self._span - 1.0
+        moved = np.maximum(setting, self.low)
+        np.minimum(moved, self.high, out=moved)
+        by_knob = moved.T
+        by_knob[self._logs] = np.log(by_knob[self._logs])
+        moved -= self._from
+        moved /= self._half_span
+        moved -= 1.0
+        return moved
 
     def unscale(self, scaled: np.ndarray) -> np.ndarray:
         """(..., n_knobs) in [-1, 1] -> natural units, integer knobs rounded, always within the bounds."""
-        moved = self._from + (np.clip(scaled, -1.0, 1.0) + 1.0) / 2.0 * self._span
-        natural = np.where(self._log, np.exp(np.where(self._log, moved, 0.0)), moved)
-        return np.clip(np.where(self.integer, np.rint(natural), natural), self.low, self.high)
+        moved = np.maximum(scaled, self._least)
+        np.minimum(moved, self._most, out=moved)
+        moved += 1.0
+        moved *= self._half_span
+        moved += self._from
+        by_knob = moved.T
+        by_knob[self._logs] = np.exp(by_knob[self._logs])
+        if len(self._integers):
+            by_knob[self._integers] = np.rint(by_knob[self._integers])
+        np.maximum(moved, self.low, out=moved)
+        return np.minimum(moved, self.high, out=moved)
+
+
+def columns(array: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """`array[..., index]`, fast where the array is a transposed (n, N) one."""
+    return array.T[index].T if array.ndim <= 2 else array[..., index]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.plant import PlantError
+from envs.recent import Recent
 from envs.scaling import KnobScaling
 from envs.spec import SystemSpec
 from telemetry.metrics import Snapshot
@@ -33,6 +34,14 @@ HEALTHY = {
     "network_moved_bytes_per_second": 1e5,
 }
 """A period in which every SLO of the reference spec holds; metrics that are not named are 0."""
+
+
+def recent(spec: SystemSpec, window: np.ndarray) -> Recent:
+    """What is remembered after a window (T, n_metrics), or (T, N, n_metrics) of N systems."""
+    remembered = Recent(spec, window.shape[1] if window.ndim == 3 else None)
+    for period, values in enumerate(window):
+        remembered.append(Snapshot(float(period), values))
+    return remembered
 
 
 class FakeClock:

@@ -51,7 +51,7 @@ class AimdPolicy:
 
     def __init__(self, task: Task, parameters: AimdParameters | None = None, name: str = "aimd") -> None:
         if task.role is not Role.ALLOCATION:
-            raise ValueError(f"AIMD on cores needs the allocation role, given {task.role}")
+            raise ValueError(f"AIMD on cores needs the allocation role, given {task.name}")
         self.name, self.task = name, task
         self.parameters = parameters or AimdParameters()
         self._backlog: dict[str, np.ndarray] = {}
@@ -108,7 +108,7 @@ class BatchAimdPolicy:
     ) -> None:
         """Keep `setting` (n_knobs,) for the knobs that the rule leaves alone."""
         if task.role is not Role.TUNING:
-            raise ValueError(f"AIMD on the batch size needs the tuning role, given {task.role}")
+            raise ValueError(f"AIMD on the batch size needs the tuning role, given {task.name}")
         self.name, self.task = name, task
         self.parameters = parameters or AimdParameters()
         self._setting = np.asarray(setting, dtype=float)

@@ -46,7 +46,7 @@ class ThresholdPolicy:
 
     def __init__(self, task: Task, parameters: ThresholdParameters | None = None, name: str = "threshold") -> None:
         if task.role is not Role.ALLOCATION:
-            raise ValueError(f"the threshold rule sets CPU grants: it needs the allocation role, given {task.role}")
+            raise ValueError(f"the threshold rule sets CPU grants: it needs the allocation role, given {task.name}")
         self.name, self.task = name, task
         self.parameters = parameters or ThresholdParameters()
         longest = int(np.max(self.parameters.window_periods))

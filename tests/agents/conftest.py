@@ -9,6 +9,7 @@ import pytest
 
 from envs.spec import Role, SystemSpec
 from envs.task import Task
+from plants import recent
 
 Observe = Callable[..., np.ndarray]
 
@@ -38,6 +39,6 @@ def observe(spec: SystemSpec, allocation: Task) -> Observe:
         for name, value in (calm | readings).items():
             values[spec.catalogue.index(name)] = value
         window = np.tile(values, (spec.window_periods, 1))
-        return allocation.observe(window, spec.default_setting if setting is None else setting)
+        return allocation.observe(recent(spec, window), spec.default_setting if setting is None else setting)
 
     return build

@@ -6,6 +6,7 @@ import pytest
 from agents.heuristics.static import StaticPolicy
 from controller.journal import Journal
 from controller.loop import Controller
+from envs.recent import Recent
 from envs.scaling import MetricScaling
 from envs.spec import Role, SystemSpec
 from envs.task import Task
@@ -64,7 +65,10 @@ def test_recorded_trace_gives_bit_equal_observations_in_environment_and_controll
     for _ in range(PERIODS):
         controller.step()
     journal.close()
-    windows = np.lib.stride_tricks.sliding_window_view(recorded, SPEC.window_periods, axis=0).swapaxes(1, 2)
-    settings = np.broadcast_to(SPEC.default_setting, (len(windows), len(SPEC.knobs)))
-    batch = task.observe(windows, settings)  # as the environment does: all systems at once
-    assert np.array_equal(np.array(recorder.seen), batch)
+    remembered = Recent(SPEC, 3, hold_missing=True)  # as the environment does: all systems at once
+    settings = np.tile(SPEC.default_setting, (3, 1))
+    for period, values in enumerate(recorded):
+        remembered.append(Snapshot(float(period), np.tile(values, (3, 1))))
+        if remembered.full:
+            seen = task.observe(remembered, settings)
+            assert np.array_equal(seen, np.tile(recorder.seen[period - SPEC.window_periods + 1], (3, 1)))

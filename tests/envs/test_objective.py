@@ -88,3 +88,13 @@ def test_a_batch_scores_as_its_rows_do():
     for i in range(2):
         alone = OBJECTIVE.score(batch[i], settings[i], settings[1 - i])
         assert all(together[name][i] == alone[name] for name in together)
+
+
+def test_a_pool_reserves_all_of_its_hosts_and_uses_what_each_of_them_uses():
+    pool = SystemSpec.load("pool")
+    objective, setting = Objective(pool), pool.default_setting
+    setting[pool.knob_index("pool_hosts")] = 8.0
+    readings = {"pool_ready_hosts": 6.0, "serving_cpu_used_cores": 0.5, "storage_written_bytes_per_second": 1e6}
+    values = np.array([readings.get(name, 0.0) for name in pool.catalogue.names])
+    np.testing.assert_allclose(objective.used(values), [3.0, 0.0, 6.0, 0.0])
+    np.testing.assert_allclose(objective.reserved(values, setting), [8 * pool.cores, 8 * 4.0, 6.0, 0.0])

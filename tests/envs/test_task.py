@@ -6,15 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.spec import Role, SystemSpec
-from envs.task import Task
+from envs.task import JOINT, MOVES, Clip, Task
+from plants import recent
 
 SPEC = SystemSpec.load("reference")
-TASKS = {role: Task(SPEC, role) for role in Role}
+TASKS = {name: Task(SPEC, name) for name in (*Role, JOINT)}
 N_KNOBS = len(SPEC.knobs)
 anything = st.floats(width=64)
-tasks = st.sampled_from(list(Role)).map(TASKS.__getitem__)
+tasks = st.sampled_from(list(TASKS.values()))
 feasible = st.lists(st.floats(-1.0, 1.0), min_size=N_KNOBS, max_size=N_KNOBS).map(
-    lambda scaled: TASKS[Role.TUNING].fit_cpu(TASKS[Role.TUNING].knob_scaling.unscale(np.array(scaled)))
+    lambda scaled: TASKS[Role.TUNING].fit(TASKS[Role.TUNING].knob_scaling.unscale(np.array(scaled)))
 )
 
 
@@ -92,7 +93,7 @@ def test_observation_reads_back_in_natural_units():
     task = TASKS[Role.ALLOCATION]
     window = np.zeros((SPEC.window_periods, len(SPEC.metrics)))
     window[-1, SPEC.catalogue.index("serving_queue_requests")] = 32.0
-    observation = task.observe(window, SPEC.default_setting)
+    observation = task.observe(recent(SPEC, window), SPEC.default_setting)
     assert observation.shape == (task.n_observation,) == (len(task.labels),)
     assert task.reading(observation, "serving_queue_requests") == pytest.approx(32.0, rel=1e-5)
     assert task.knob(observation, "serving_batch_size") == 8
@@ -104,7 +105,7 @@ def test_headroom_is_positive_while_the_slo_holds():
     window = np.zeros((SPEC.window_periods, len(SPEC.metrics)))
     window[:, SPEC.catalogue.index("ingest_lag_seconds")] = 1.5  # at most 3
     window[:, SPEC.catalogue.index("serving_accuracy_ratio")] = 0.52  # at least 0.65
-    observation = dict(zip(task.labels, task.observe(window, SPEC.default_setting), strict=True))
+    observation = dict(zip(task.labels, task.observe(recent(SPEC, window), SPEC.default_setting), strict=True))
     assert observation["headroom/ingest_freshness"] == pytest.approx(0.5)
     assert observation["headroom/accuracy"] == pytest.approx(-0.2)
 
@@ -114,17 +115,78 @@ def test_a_missing_reading_is_nan_only_where_it_is_needed():
     window = np.ones((SPEC.window_periods, len(SPEC.metrics)))
     window[-1, SPEC.catalogue.index("ingest_lag_seconds")] = np.nan
     missing = [
-        label for label, x in zip(task.labels, task.observe(window, SPEC.default_setting), strict=True) if x != x
+        label
+        for label, entry in zip(task.labels, task.observe(recent(SPEC, window), SPEC.default_setting), strict=True)
+        if np.isnan(entry)
     ]
-    assert missing == ["now/ingest_lag_seconds", "deviation/ingest_lag_seconds", "headroom/ingest_freshness"]
+    assert missing == ["now/ingest_lag_seconds", "trend/ingest_lag_seconds", "headroom/ingest_freshness"]
 
 
 @given(st.lists(feasible, min_size=2, max_size=4), st.integers(0, 2**32 - 1))
 def test_a_batch_is_seen_and_decoded_as_its_rows_are(batch, seed):
     task, rng = TASKS[Role.ALLOCATION], np.random.default_rng(seed)
-    windows = rng.exponential(100.0, (len(batch), SPEC.window_periods, len(SPEC.metrics)))
+    windows = rng.exponential(100.0, (SPEC.window_periods, len(batch), len(SPEC.metrics)))
     wanted = rng.uniform(-1.0, 1.0, (len(batch), task.n_action))
-    seen, decoded = task.observe(windows, np.array(batch)), task.decode(wanted, np.array(batch))
+    seen, decoded = task.observe(recent(SPEC, windows), np.array(batch)), task.decode(wanted, np.array(batch))
     for i, setting in enumerate(batch):
-        assert (task.observe(windows[i], setting) == seen[i]).all()
+        assert (task.observe(recent(SPEC, windows[:, i]), setting) == seen[i]).all()
         assert (task.decode(wanted[i], setting) == decoded[i]).all()
+
+
+def test_the_joint_task_has_the_knobs_of_both_roles():
+    assert set(TASKS[JOINT].action_labels) == {name for role in Role for name in TASKS[role].action_labels}
+    with pytest.raises(ValueError, match="allocation, tuning and joint"):
+        Task(SPEC, "both")
+
+
+def test_every_task_of_a_spec_sees_the_same():
+    assert TASKS[JOINT].labels == TASKS[Role.ALLOCATION].labels == TASKS[Role.TUNING].labels
+    assert len(set(TASKS[JOINT].labels)) == TASKS[JOINT].n_observation
+
+
+@pytest.mark.parametrize(
+    ("action", "reason"),
+    [
+        ([np.nan, 0.0, 0.0], Clip.NOT_FINITE),
+        ([-7.0, 0.0, 0.0], Clip.OUT_OF_RANGE),
+        ([-1.0, 0.0, 0.0], Clip.STEP_LIMIT),
+    ],
+)
+def test_what_was_clipped_has_a_reason(action, reason):
+    task = TASKS[Role.ALLOCATION]
+    decoded = task.explain(np.array(action), SPEC.default_setting)
+    assert decoded.clipped[0] == reason
+    assert (decoded.setting == task.decode(np.array(action), SPEC.default_setting)).all()
+
+
+def test_the_dead_band_and_the_capacity_are_named_as_reasons():
+    task, setting = TASKS[Role.ALLOCATION], SPEC.default_setting
+    own = task.encode(setting)
+    assert task.explain(own + np.array([0.5 * SPEC.dead_band, 0.0, 0.0]), setting).clipped.tolist() == [
+        Clip.DEAD_BAND,
+        0,
+        0,
+    ]
+    assert (
+        task.explain(own + np.array([0.3, 0.0, 0.0]), setting).clipped[0] == Clip.CAPACITY
+    )  # all cores are handed out
+    assert str(Clip.CAPACITY) == "capacity"
+
+
+@given(feasible, st.lists(st.integers(0, len(MOVES) - 1), min_size=N_KNOBS, max_size=N_KNOBS).map(np.array))
+def test_an_incremental_action_moves_by_at_most_a_step(setting, choices):
+    task = TASKS[JOINT]
+    action = task.moves(choices, setting)
+    own = task.knob_scaling.scale(setting)[task.knobs]
+    assert (np.sign(action - own) == np.sign(MOVES[choices])).all()
+    assert (np.abs(action - own) <= np.array([knob.max_step for knob in SPEC.knobs])[task.knobs] + 1e-9).all()
+
+
+def test_objective_weights_are_observed():
+    task, window = TASKS[Role.ALLOCATION], np.ones((SPEC.window_periods, len(SPEC.metrics)))
+    own = task.objective.weights
+    for weights, share in ((own, 0.5), (own * [2.0, 0.0, 0.0, 1.0], 1.0)):
+        observation = task.observe(recent(SPEC, window), SPEC.default_setting, weights=weights)
+        seen = dict(zip(task.labels, observation, strict=True))
+        assert seen["weight/serving"] == pytest.approx(2.0 * share - 1.0)
+        assert seen["weight/slo"] == pytest.approx(0.0)

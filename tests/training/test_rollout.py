@@ -4,6 +4,7 @@ import pytest
 from agents.heuristics.static import StaticPolicy
 from envs.spec import Role
 from envs.task import Task
+from plants import recent
 from telemetry.metrics import Snapshot
 from training.rollout import rollout
 
@@ -73,7 +74,7 @@ def test_policies_see_the_window_and_setting_before_their_decision(spec, policie
     rollout(Counting(spec, 2), policies, 2)
     task = Task(spec, Role.TUNING)
     window = np.arange(1.0, spec.window_periods + 1)[:, None] * np.ones(len(spec.metrics))
-    expected = task.observe(window, spec.default_setting)
+    expected = task.observe(recent(spec, window), spec.default_setting)
     for role in Role:
         np.testing.assert_array_equal(policies[role].seen[0], np.tile(expected, (2, 1)))
 
