@@ -143,11 +143,16 @@ def trace_show(path: Path, as_json: Json = False) -> None:
 
 
 @trace_app.command("convert")
-def trace_convert(source: Path, target: Annotated[Path, typer.Argument(help="A .parquet or .csv file.")]) -> None:
+def trace_convert(
+    source: Path,
+    target: Annotated[Path, typer.Argument(help="A .parquet or .csv file.")],
+    column: Annotated[str | None, typer.Option(help="Series to take; default: the format's own.")] = None,
+    compression: Annotated[float, typer.Option(help="Time runs that many times faster.", min=1e-6)] = 1.0,
+) -> None:
     """Convert any supported format to our Parquet or to CSV."""
     from training.traces import convert
 
-    convert(source, target)
+    convert(source, target, column=column, compression=compression)
     print(target)
 
 
@@ -190,6 +195,7 @@ def calibrate(
     report: Annotated[
         bool, typer.Option(help="Report the shipped parameters on the held-out runs; fit nothing.")
     ] = False,
+    page: Annotated[Path | None, typer.Option(help="Folder for the report as a page with plots.")] = None,
     as_json: Json = False,
 ) -> None:
     """Fit the simulator to recorded traces and report its error on runs that it was not fitted to."""
@@ -199,12 +205,27 @@ def calibrate(
 
     with progress_bar("fitting", as_json) as bar:
         result = run_calibrate(
-            SystemSpec.load(spec), traces or [], held_out or [], out=out, fit_parameters=not report, on_progress=bar
+            SystemSpec.load(spec),
+            traces or [],
+            held_out or [],
+            out=out,
+            page=page,
+            fit_parameters=not report,
+            on_progress=bar,
         )
     if as_json:
         print_json(result)
     else:
         _console().print(calibration_table(result))
+
+
+@app.command()
+def docs(folder: Annotated[Path, typer.Argument(help="Where the pages lie.")] = Path("docs")) -> None:
+    """Write the pages that are made from the code: the environments' data sheets."""
+    from envs.datasheet import write
+
+    write(folder / "environments.md")
+    print(folder / "environments.md")
 
 
 @app.command()
@@ -377,6 +398,14 @@ def bench_env(as_json: Json = False) -> None:
     from training.bench import bench_environment
 
     print_json(bench_environment())
+
+
+@bench_app.command("train")
+def bench_train_command(as_json: Json = False) -> None:
+    """Training steps per second and return for equal time, beside stable-baselines3's PPO with its defaults."""
+    from training.bench import bench_train
+
+    print_json(bench_train())
 
 
 @bench_app.command("decide")

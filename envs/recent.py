@@ -32,7 +32,7 @@ class Recent:
     def __init__(self, spec: SystemSpec, n: int | None = None, *, hold_missing: bool = False) -> None:
         self.spec, self._single, self._hold = spec, n is None, hold_missing
         systems, catalogue = 1 if n is None else n, spec.catalogue
-        self._scaling = MetricScaling(catalogue.metrics)
+        self._scaling = MetricScaling(catalogue.metrics, np.float32)
         self._ring = np.full((spec.window_periods, len(catalogue), systems), np.nan, dtype=np.float32)  # scaled
         self._values = np.full((len(catalogue), systems), np.nan)
         self._appended = 0
@@ -42,9 +42,9 @@ class Recent:
         self._level, self._slope = (np.full((len(wanted), systems), fill) for fill in (np.nan, 0.0))
         leads = np.array([lead / spec.control_period_seconds for lead in spec.forecast_leads_seconds])
         reach = DAMPING * (1.0 - DAMPING**leads) / (1.0 - DAMPING)  # damped slopes until then, summed
-        self._reach = np.tile(reach, len(wanted))[:, None]  # (n_forecasts, 1)
-        self._of = np.repeat(np.arange(len(wanted)), len(leads))  # (n_forecasts,) which workload
-        self._forecast_scaling = MetricScaling([catalogue.metrics[i] for i in self._wanted[self._of]])
+        self._reach = reach[:, None]  # (n_leads, 1)
+        forecast = [catalogue.metrics[i] for i in self._wanted for _ in leads]
+        self._forecast_scaling = MetricScaling(forecast, np.float32)
 
     @property
     def full(self) -> bool:
@@ -75,15 +75,15 @@ class Recent:
 
     @property
     def forecast(self) -> np.ndarray:
-        """Expected demand of each workload at each lead, scaled to [-1, 1], (..., n_workloads * n_leads)."""
-        expected = self._level[self._of] + self._reach * self._slope[self._of]
-        return self._given(self._forecast_scaling.scale(expected.T).T)
+        """Expected demand of each workload at each lead, scaled to [-1, 1], (..., n_workloads * n_leads) float32."""
+        expected = self._level[:, None] + self._reach * self._slope[:, None]  # (n_workloads, n_leads, N)
+        return self._given(self._forecast_scaling.scale(expected.reshape(-1, expected.shape[-1]).T).T)
 
     @property
     def time_of_day(self) -> np.ndarray:
-        """Sine and cosine of the day's share that has passed, (..., 2); both 0 where the time is not known."""
-        angle = 2.0 * np.pi * self._day
-        place = np.empty((2, len(angle)))
+        """Sine and cosine of the day's share that has passed, (..., 2) float32; both 0 where it is not known."""
+        angle = (2.0 * np.pi * self._day).astype(np.float32)
+        place = np.empty((2, len(angle)), dtype=np.float32)
         np.sin(angle, out=place[0])
         np.cos(angle, out=place[1])
         unknown = np.isnan(angle)

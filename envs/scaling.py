@@ -7,6 +7,7 @@ batch of N systems gives bit for bit what N single systems give.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +16,14 @@ from telemetry.metrics import MetricSpec, Scale
 
 
 class MetricScaling:
-    """Natural metric values <-> [-1, 1]; values beyond the bounds are clipped, NaN stays NaN."""
+    """Natural metric values <-> [-1, 1]; values beyond the bounds are clipped, NaN stays NaN.
 
-    def __init__(self, metrics: Sequence[MetricSpec]) -> None:
+    Args:
+        metrics: give bounds and scale.
+        dtype: of what `scale` computes with; float32 takes half the time.
+    """
+
+    def __init__(self, metrics: Sequence[MetricSpec], dtype: type[np.floating[Any]] = np.float64) -> None:
         self._low = np.array([m.low for m in metrics])  # (n_metrics,)
         self._span = np.array([m.high - m.low for m in metrics])
         self._knee = np.array([m.knee for m in metrics])
@@ -26,17 +32,21 @@ class MetricScaling:
         self._log_span = np.log1p(self._span / self._knee)
         self._factor = np.where(self._log, 1.0 / self._knee, 2.0 / self._span)
         self._log_factor = 2.0 / self._log_span[self._logs]
+        self._dtype = dtype
+        self._bounds = [array.astype(dtype) for array in (self._low, self._span, self._factor)]
+        self._log_factor = self._log_factor.astype(dtype)
 
     def scale(self, values: np.ndarray) -> np.ndarray:
         """(..., n_metrics) in natural units -> (..., n_metrics) in [-1, 1]."""
-        scaled = values - self._low
+        low, span, factor = self._bounds
+        scaled = values.astype(self._dtype) - low
         np.maximum(scaled, 0.0, out=scaled)
-        np.minimum(scaled, self._span, out=scaled)
-        scaled *= self._factor
+        np.minimum(scaled, span, out=scaled)
+        scaled *= factor
         by_metric = scaled.T
         by_metric[self._logs] = (np.log1p(by_metric[self._logs]).T * self._log_factor).T
         scaled -= 1.0
-        return np.minimum(scaled, 1.0, out=scaled)  # rounding may lead beyond by one part in 1e16
+        return np.minimum(scaled, 1.0, out=scaled)  # rounding may lead beyond by one last digit
 
     def unscale(self, scaled: np.ndarray) -> np.ndarray:
         """The inverse of `scale` within the bounds."""

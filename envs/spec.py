@@ -158,7 +158,7 @@ class SystemSpec(_Strict):
     network_bytes_per_second: Positive | None = None
     """Network rate that may be handed out together, likewise."""
     hosts_knob: str | None = None
-    """Knob: how many hosts are provisioned. All of a provisioned host is reserved, whatever its workloads use; all other
+    """Knob: how many hosts are provisioned. All of a provisioned host is reserved, whatever its workloads use; other
     metrics and knobs are those of one host."""
     ready_hosts: str = "pool_ready_hosts"
     """Metric: how many of them are ready; used only with `hosts_knob`."""

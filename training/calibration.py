@@ -22,6 +22,7 @@ def run_calibrate(
     held_out: Sequence[Path],
     *,
     out: Path | None,
+    page: Path | None = None,
     fit_parameters: bool,
     on_progress: Callable[[int, int, str], None],
 ) -> dict[str, Any]:
@@ -32,11 +33,12 @@ def run_calibrate(
         traces: recordings to fit to; none takes the shipped ones.
         held_out: recordings to report on; none takes the shipped held-out ones.
         out: where to write the parameters; None writes nothing.
+        page: folder for the report as a page with plots; None writes none.
         fit_parameters: False reports on the shipped parameters.
         on_progress: called with stages done, in all, and the stage's name.
 
     Returns:
-        `metrics` {name: {`nmae`, `rank_correlation`}}, `held_out_runs`, `fitted_runs`, `parameters`.
+        `metrics` {name: {`nmae`, `rank_correlation`, `noise_floor`}}, `held_out_runs`, `fitted_runs`, `parameters`.
 
     Raises:
         CalibrationError, TraceError: one line each.
@@ -54,9 +56,13 @@ def run_calibrate(
         done += 1
 
     if fit_parameters:
-        parameters = fit(spec, [Trace.load(path) for path in fitted], parameters, on_stage=on_stage)
+        parameters = fit(spec, [Trace.load(path) for path in fitted], on_stage=on_stage)
         if out is not None:
             parameters.save(out)
+    if page is not None:
+        from training.calibration_page import write_page  # drawing costs a second
+
+        write_page(spec, parameters, [Trace.load(path) for path in unseen], page)
     return {
         "metrics": report(spec, parameters, [Trace.load(path) for path in unseen]),
         "held_out_runs": [path.name for path in unseen],

@@ -17,9 +17,10 @@ from telemetry.trace import TraceRecorder
 from telemetry.workload import Demand
 from testbed.capacity import measure_capacity
 from training.live import replay
+from training.recording import STREAM_SECONDS
 
-PERIODS = 8
-"""Periods that a setting is held. Default 8: two to settle, six to average over."""
+PERIODS = 14
+"""Periods that a setting is held. Default 14: three to settle, eleven to average over."""
 
 MEAN_EVENTS_PER_SECOND = 80.0
 """Mean rate of labelled events; with it training needs about a third of a core when it is tuned well."""
@@ -41,7 +42,7 @@ def excitation_settings(spec: SystemSpec, count: int, seed: int) -> np.ndarray:
     """
     knobs = KnobScaling(spec.knobs)
     points = qmc.Sobol(len(spec.knobs), seed=seed).random(1 << max(1, (count - 1).bit_length()))[:count]
-    settings = Task(spec, Role.ALLOCATION).fit_cpu(knobs.unscale(2.0 * points - 1.0))
+    settings = Task(spec, Role.ALLOCATION).fit(knobs.unscale(2.0 * points - 1.0))
     threads = np.array([knob.unit == "threads" and "worker" not in knob.name for knob in spec.knobs])
     single = np.random.default_rng(seed).random(count) < SINGLE_SHARE
     settings[np.ix_(single, threads)] = 1.0
@@ -107,10 +108,11 @@ def record_excitation(
         "seed": seed,
         "periods_per_setting": periods,
         "capacity_requests_per_second": capacity,
+        STREAM_SECONDS: 0.0,
     }
     plant.apply(settings[0])
     plant.advance(spec.control_period_seconds)
-    replay(load_url, demand, seed)
+    replay(load_url, demand, seed, stream_seconds=0.0)
     with TraceRecorder(out, spec.catalogue.names, spec.knob_names, metadata=metadata) as recorder:
         for index in range(count * periods):
             plant.apply(settings[index // periods])

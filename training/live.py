@@ -6,7 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -281,5 +281,14 @@ def cut(demand: Demand, spec: SystemSpec, count: int, periods: int, settle_perio
         chosen = np.concatenate([np.full(settle_periods, chosen[0]), chosen])
         chosen = np.minimum(chosen, len(fitted.requests_per_second) - 1)
         rates = (fitted.requests_per_second[chosen], fitted.events_per_second[chosen])
-        segments.append(Demand(f"{demand.name}/{index}", spec.control_period_seconds, *rates, source=demand.source))
+        begin = fitted.start_seconds + index * periods * spec.control_period_seconds
+        segments.append(
+            replace(
+                fitted,
+                name=f"{demand.name}/{index}",
+                requests_per_second=rates[0],
+                events_per_second=rates[1],
+                start_seconds=begin % fitted.day_seconds,
+            )
+        )
     return segments

@@ -77,7 +77,7 @@ def share_storage(p: Columns, state: Columns, knobs: Columns, loads: Loads, stre
     width = alone * (1.0 - stress.storage_lost)
     reads = np.minimum(loads.training.rate, state.training_backlog) * p.training_read_bytes * state.cache_missed_ratio
     per_event = p.ingest_shard_bytes / loads.ingest.chunk + p.ingest_row_bytes
-    wanted = (p.training_checkpoint_bytes / interval + reads, _events(p, loads) * per_event)
+    wanted = (p.training_checkpoint_bytes / interval + reads, _events(loads) * per_event)
     channel = passed(wanted, limits, width)
     burst = np.minimum(np.maximum(limits[0], 1.0), width) * channel.crowd
     late = p.training_checkpoint_bytes * (1.0 / burst - 1.0 / alone) / interval
@@ -98,10 +98,10 @@ def share_network(p: Columns, knobs: Columns, loads: Loads, stress: Stress) -> t
     arrives = 1.0 - stress.network_lost
     width = p.physical_network_bytes_per_second * arrives * arrives
     each = (np.maximum(p.serving_request_bytes, 1e-9), np.maximum(p.ingest_event_bytes, 1e-9))
-    channel = passed((loads.serving.rate * each[0], _events(p, loads) * each[1]), limits, width)
+    channel = passed((loads.serving.rate * each[0], _events(loads) * each[1]), limits, width)
     return channel.most[0] / each[0], channel.most[1] / each[1], channel.used
 
 
-def _events(p: Columns, loads: Loads) -> np.ndarray:
+def _events(loads: Loads) -> np.ndarray:
     """Events per second that ingest would write with the CPU that it would use, (N,)."""
-    return np.maximum(loads.ingest.wanted - p.ingest_idle_cores, 0.0) / loads.ingest.cost
+    return np.maximum(loads.ingest.wanted - loads.ingest.idle, 0.0) / loads.ingest.cost

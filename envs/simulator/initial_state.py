@@ -24,6 +24,7 @@ def initial_state(p: Columns, draws: np.ndarray, z: np.ndarray) -> Columns:
     fresh.model_age[:] = fresh.checkpoint_age[:] = 10.0 * draws[1]
     fresh.trained_fit[:] = fresh.model_fit[:] = 0.9
     fresh.accuracy[:] = p.accuracy_best_ratio - 0.1 * p.accuracy_starved_ratio - 0.1 * p.accuracy_stale_ratio
+    fresh.serving_memory[:] = p.serving_base_memory_bytes
     fresh.training_demand[:] = p.ingest_events_per_second * p.training_uses_per_event
     return fresh
 
@@ -39,5 +40,6 @@ def capacity(p: Columns, period: float) -> np.ndarray:
     knobs = Columns(KNOBS, n)
     for name, value in GOOD_SETTING.items():
         knobs[name][:] = value
-    flood = serving.load(p, knobs, np.full(n, 1e6), period)
-    return serving.capacity(p, knobs, flood, np.ones(n))
+    knobs.training_checkpoint_interval_seconds[:] = np.inf
+    idle = serving.load(p, Columns(STATE, n), knobs, np.zeros(n), period)
+    return 1.0 / (p.serving_request_core_seconds / idle.pace + 1.0 / idle.most)

@@ -43,10 +43,16 @@ class Parameters:
     # Serving
     serving_request_core_seconds: float = 0.0007
     """HTTP work, core-seconds per request."""
-    serving_batch_core_seconds: float = 0.010
+    serving_batch_core_seconds: float = 0.012
     """Forward pass, fixed part, core-seconds per batch."""
-    serving_sample_core_seconds: float = 0.0009
+    serving_sample_core_seconds: float = 0.0010
     """Forward pass, part that grows with the batch, core-seconds per request."""
+    serving_single_core_seconds: float = 0.006
+    """What a batch of one saves, core-seconds: a single image needs no product of matrices."""
+    serving_swap_core_seconds: float = 0.05
+    """Loading a newly published model, core-seconds."""
+    serving_luck_ratio: float = 0.2
+    """Share of requests that are still answered in time when all of them wait until their deadline."""
     serving_thread_penalty: float = 1.0
     """Extra forward cost for each thread beyond the first, times (threads - cores) / cores: threads that spin while the
     others are throttled."""
@@ -57,28 +63,32 @@ class Parameters:
     serving_service_tail: float = 1.5
     """99th percentile of a batch's duration relative to its mean."""
     serving_queueing: float = 0.5
-    """Mean wait for the worker, in batch durations times utilization^2 / (1 - utilization)."""
+    """Mean wait for the worker, in times of a request in a full batch, times utilization / (1 - utilization)."""
     serving_queue_limit: float = 256.0
     """Requests that may wait; more are rejected."""
     serving_timeout_seconds: float = 2.0
     """A request that waits longer fails, seconds."""
-    serving_failed_latency_seconds: float = 6.0
+    serving_failed_latency_seconds: float = 5.75
     """Latency that a failed request counts as, seconds."""
-    serving_base_memory_bytes: float = 300e6
-    """Resident memory without a batch, bytes."""
-    serving_sample_memory_bytes: float = 1.5e6
+    serving_base_memory_bytes: float = 345e6
+    """Resident memory that a process grows to, without a batch, bytes."""
+    serving_growth_seconds: float = 120.0
+    """Time constant of that growth, seconds."""
+    serving_swap_memory_bytes: float = 34e6
+    """A second model while it is being loaded, bytes."""
+    serving_sample_memory_bytes: float = 0.3e6
     """Activations, bytes per request of a batch."""
     serving_request_bytes: float = 900.0
     """Network traffic, bytes per request."""
 
     # Training
-    training_step_core_seconds: float = 0.040
+    training_step_core_seconds: float = 0.030
     """Training step, fixed part, core-seconds per step."""
-    training_sample_core_seconds: float = 0.0011
+    training_sample_core_seconds: float = 0.0004
     """Training step, part that grows with the batch, core-seconds per sample."""
     training_thread_penalty: float = 1.0
     """As `serving_thread_penalty`."""
-    training_load_core_seconds: float = 0.0002
+    training_load_core_seconds: float = 0.0004
     """Reading and decoding, core-seconds per sample."""
     training_load_wait_seconds: float = 0.003
     """Reading and decoding, seconds per sample and loader worker, waiting included."""
@@ -98,53 +108,61 @@ class Parameters:
     """Newest samples that are kept to be trained on; older ones expire."""
     training_idle_cores: float = 0.01
     """CPU without steps, cores."""
-    training_base_memory_bytes: float = 450e6
-    """Resident memory without a batch, bytes."""
-    training_sample_memory_bytes: float = 2e6
+    training_base_memory_bytes: float = 470e6
+    """Resident memory without a batch, bytes. A process keeps the most that it ever had."""
+    training_sample_memory_bytes: float = 1.5e6
     """Activations and gradients, bytes per sample of a batch."""
     training_worker_memory_bytes: float = 10e6
     """Bytes per loader worker."""
 
     # The model's accuracy
-    accuracy_best_ratio: float = 0.95
+    accuracy_best_ratio: float = 0.97
     """Accuracy of a model that is fresh and has seen enough."""
-    accuracy_stale_ratio: float = 0.35
+    accuracy_stale_ratio: float = 0.45
     """Accuracy lost by a model of infinite age."""
-    accuracy_stale_seconds: float = 70.0
+    accuracy_stale_seconds: float = 27.0
     """Age by which 63 % of that is lost, seconds."""
-    accuracy_starved_ratio: float = 0.25
+    accuracy_starved_ratio: float = 0.6
     """Accuracy lost by a model that is never trained."""
-    accuracy_half_rate: float = 30.0
+    accuracy_half_rate: float = 20.0
     """Training goodput at which half of that is lost, samples per second."""
-    accuracy_fit_seconds: float = 20.0
-    """Time constant with which the trained model follows its goodput, seconds."""
-    accuracy_drift_ratio: float = 0.4
+    accuracy_fit_seconds: float = 90.0
+    """Time constant with which a model that is not trained forgets, seconds; training makes it follow faster."""
+    accuracy_drift_ratio: float = 0.1
     """Swing of the drift's speed around its mean."""
+    accuracy_blur_ratio: float = 0.08
+    """Swing of the accuracy with the noise of what is to be told apart."""
+    accuracy_trade_ratio: float = 0.1
+    """Share of what was learnt that a change of meaning makes worthless."""
     accuracy_drift_period_seconds: float = 150.0
     """Period of that swing, seconds."""
 
     # Ingest
     ingest_events_per_second: float = 80.0
     """Nominal mean event rate, events per second."""
-    ingest_event_core_seconds: float = 0.0003
+    ingest_event_core_seconds: float = 0.00015
     """Receiving and writing, core-seconds per event."""
-    ingest_feature_core_seconds: float = 0.0010
+    ingest_feature_core_seconds: float = 0.0006
     """Computing features that are not in the cache, core-seconds per event."""
-    ingest_chunk_core_seconds: float = 0.008
+    ingest_chunk_core_seconds: float = 0.002
     """Writing a shard, core-seconds per chunk."""
     ingest_hit_ratio: float = 0.45
     """Share of events that a cache of 512 entries answers."""
     ingest_hit_gain_ratio: float = 0.05
     """Growth of that share with each doubling of the cache."""
+    ingest_still_ratio: float = 0.15
+    """Growth of that share while the world stands still."""
     ingest_flush_seconds: float = 1.0
     """A chunk is written after this time even if it is not full, seconds."""
     ingest_backlog_limit: float = 8192.0
     """Events that may wait; more are dropped."""
-    ingest_idle_cores: float = 0.005
-    """CPU without events, cores."""
-    ingest_base_memory_bytes: float = 150e6
+    ingest_idle_cores: float = 0.010
+    """CPU without chunks, cores."""
+    ingest_idle_ratio: float = 0.3
+    """Most of the CPU granted that goes there."""
+    ingest_base_memory_bytes: float = 110e6
     """Resident memory without a cache, bytes."""
-    ingest_entry_memory_bytes: float = 1000.0
+    ingest_entry_memory_bytes: float = 100.0
     """Bytes per cache entry."""
     ingest_event_bytes: float = 300.0
     """Network traffic, bytes per event."""

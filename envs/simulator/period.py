@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.simulator import host, ingest, readings, serving, shortage, training_job
+from envs.simulator import drift, host, ingest, readings, serving, shortage, training_job
 from envs.simulator.bandwidth import Loads
 from envs.simulator.columns import Systems
 from envs.simulator.incidents import Stress
@@ -41,10 +41,11 @@ def simulate(systems: Systems, period: Period) -> np.ndarray | None:
     """
     p, state, knobs, out = systems
     requests, events, seconds, slo_seconds, z, stress = period
+    world = drift.world(p, state, seconds)
     loads = Loads(
-        serving.load(p, knobs, state.serving_queue + requests, seconds),
+        serving.load(p, state, knobs, requests, seconds),
         training_job.load(p, state, knobs, seconds),
-        ingest.load(p, state, knobs, events, seconds),
+        ingest.load(p, state, knobs, events, seconds, world),
     )
     others = host.other_cores(p, requests / seconds)
     latency_noise = np.exp(p.latency_noise_ratio * z[LATENCY])
@@ -60,10 +61,10 @@ def simulate(systems: Systems, period: Period) -> np.ndarray | None:
     ingesting = ingest.IngestPeriod(events, seconds, speed[2])
     written, lag = ingest.advance(p, state, knobs, out, loads.ingest, ingesting)
     answering = serving.ServingPeriod(requests, seconds, speed[0], latency_noise, slo_seconds)
-    serving.advance(p, state, knobs, out, loads.serving, answering)
+    answered = serving.advance(p, state, knobs, out, loads.serving, answering)
     # Of n answers, averaged over 15 s, the share that is right has a standard deviation of about 0.4 / sqrt(15 n).
     accuracy_noise = 0.1 * z[ACCURACY] / np.sqrt(requests + 10.0)
-    learning = training_job.TrainingPeriod(written, lag, seconds, speed[1], accuracy_noise)
+    learning = training_job.TrainingPeriod(written, lag, seconds, speed[1], answered, world, accuracy_noise)
     training_job.advance(p, state, knobs, out, loads.training, learning)
     if stress is not None:
         shortage.spread_checkpoints(state, out, checkpoint_bytes, seconds)

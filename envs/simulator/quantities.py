@@ -13,7 +13,8 @@ TOTALS = (
 )  # fmt: skip
 """Counters since the reset."""
 EXTENSIVE = (
-    *TOTALS, "serving_queue", "ingest_backlog", "training_backlog", "training_demand", "unpublished_samples",
+    *TOTALS, "serving_queue", "serving_entered", "ingest_backlog", "training_backlog", "training_old",
+    "training_demand", "unpublished_samples", "answered",
 )  # fmt: skip
 """What a pool of twice as many hosts would have twice of; kept per ready host."""
 REPLAY = ("demand_first_row", "demand_length", "demand_step", "peak_requests", "mean_events", "requests_rate",
@@ -27,7 +28,7 @@ SHORTAGE = (
 STATE = (
     *EXTENSIVE, *REPLAY, *SHORTAGE, "serving_silent", "training_silent", "ingest_silent", "arrival_flicker",
     "speed_wander", "elapsed", "drift_phase", "trained_age", "trained_fit", "checkpoint_age",
-    "model_age", "model_fit", "accuracy",
+    "model_age", "model_fit", "accuracy", "ingest_lag", "serving_memory", "training_memory",
 )  # fmt: skip
 
 METRICS = (
@@ -45,6 +46,14 @@ HOST_METRICS = (
     "host_disk_used_ratio", "training_oom_kills_per_second",
 )  # fmt: skip
 """Only worked out where a spec observes one of them."""
+RESUMED = {
+    "serving_queue_requests": "serving_queue", "ingest_backlog_events": "ingest_backlog",
+    "ingest_lag_seconds": "ingest_lag", "training_backlog_samples": "training_backlog",
+    "training_demand_per_second": "training_demand", "serving_model_age_seconds": "model_age",
+    "serving_accuracy_ratio": "accuracy", "serving_memory_bytes": "serving_memory",
+    "training_memory_bytes": "training_memory",
+}  # fmt: skip
+"""Metrics that show a part of the state as it is, and which part."""
 POOL_METRICS = ("pool_ready_hosts",)
 
 KNOBS = (

@@ -34,11 +34,13 @@ def stop(state: Columns, out: Columns, stopped: np.ndarray, away: np.ndarray, se
     refused = state.serving_queue * serving  # whose connections break
     state.requests_rejected += refused
     state.serving_queue -= refused
+    state.serving_entered *= ~serving
     out.serving_failed_per_second += refused / seconds
     out.serving_queue_requests[:] = state.serving_queue
     lost = state.ingest_backlog * ingest  # which waits in its memory
     state.events_dropped += lost
     state.ingest_backlog -= lost
+    state.ingest_lag *= ~ingest
     out.ingest_backlog_events[:] = state.ingest_backlog
     # The trainer begins again from its last checkpoint, which is the model in service.
     np.copyto(state.trained_age, state.model_age, where=training)
@@ -46,3 +48,4 @@ def stop(state: Columns, out: Columns, stopped: np.ndarray, away: np.ndarray, se
     state.unpublished_samples *= ~training
     state.checkpoint_age *= ~training
     state.unwritten_bytes *= ~training
+    state.training_memory *= ~training

@@ -11,94 +11,31 @@ from envs.simulator.host import thread_cost
 
 Z99 = 2.3263478740408408
 """The 99th percentile of the standard normal distribution."""
+MOST_ASIDE = 0.8
+"""Share of the CPU that work besides forward passes gets at most, however many requests arrive."""
+FULLEST = 0.98
+"""Utilization beyond which the queue itself, which is carried over, tells how long requests wait."""
 
 
 class ServingLoad(NamedTuple):
     """What a period's requests would cost on a host without contention."""
 
     rate: np.ndarray
-    """Requests to answer, per second, the queue included."""
+    """Requests that arrive, per second."""
     batch: np.ndarray
     """Mean batch size."""
     forward: np.ndarray
-    """Forward pass, core-seconds per request."""
-    cost: np.ndarray
-    """All work, core-seconds per request."""
-    parallel: np.ndarray
-    """Cores that a forward pass can use at once."""
+    """Forward pass of such a batch, core-seconds."""
+    pace: np.ndarray
+    """CPU that is left to forward passes, cores."""
+    most: np.ndarray
+    """Requests per second that full batches answer."""
+    swaps: np.ndarray
+    """CPU that goes into loading new models, cores."""
+    aside: np.ndarray
+    """CPU that goes into all but forward passes, cores."""
     wanted: np.ndarray
     """CPU that would be used, cores."""
-
-
-def load(p: Columns, knobs: Columns, requests: np.ndarray, seconds: float) -> ServingLoad:
-    """Batch size and cost for `requests` waiting or arriving within `seconds`.
-
-    The timeout counts from the arrival of a batch's first request, so that the mean batch b is what arrives within the
-    longer of the timeout and the duration of the batch before: b = 1 + rate x (fixed + each x b), solved for b.
-    """
-    cores, threads = knobs.serving_cpu_cores, knobs.serving_threads
-    rate = requests / seconds
-    spin = thread_cost(threads, cores, p.serving_thread_penalty)
-    parallel = 1.0 + (threads - 1.0) * p.parallel_gain_ratio
-    speed = np.minimum(cores, parallel)
-    fixed, each = spin * p.serving_batch_core_seconds, spin * p.serving_sample_core_seconds
-    busy = np.minimum(rate * (each / speed + p.serving_request_core_seconds / cores), 0.99)
-    meanwhile = rate * fixed / speed
-    collected = np.maximum(
-        1.0 + rate * knobs.serving_batch_timeout_seconds, 1.0 + np.minimum(meanwhile, 1.0) * meanwhile / (1.0 - busy)
-    )
-    batch = np.minimum(collected, knobs.serving_batch_size)
-    forward = fixed / batch + each
-    cost = p.serving_request_core_seconds + forward
-    return ServingLoad(rate, batch, forward, cost, parallel, np.minimum(cores, rate * cost + p.serving_idle_cores))
-
-
-def capacity(p: Columns, knobs: Columns, load: ServingLoad, speed: np.ndarray) -> np.ndarray:
-    """Requests per second that can be answered with `speed` (N,) of the host's full speed.
-
-    Args:
-        speed: 1 on a host without contention.
-    """
-    cores = np.maximum(knobs.serving_cpu_cores - p.serving_idle_cores, 1e-3)
-    return speed * np.minimum(cores / load.cost, load.parallel / load.forward)
-
-
-def advance(p: Columns, state: Columns, knobs: Columns, out: Columns, load: ServingLoad, period: ServingPeriod) -> None:
-    """Answer, reject and time out; writes the queue, the totals and serving's metrics."""
-    arrivals, seconds = period.arrivals, period.seconds
-    rate = capacity(p, knobs, load, period.speed)
-    before = state.serving_queue.copy()
-    available = before + arrivals
-    served = np.minimum(available, rate * seconds)
-    left = available - served
-    rejected = np.maximum(left - p.serving_queue_limit, 0.0)
-    left = left - rejected
-    # Of those too far back to be reached in time, a period's share reaches its deadline now.
-    late = np.maximum(left - p.serving_timeout_seconds * rate, 0.0)
-    timed_out = late * np.minimum(seconds / p.serving_timeout_seconds, 1.0)
-    state.serving_queue[:] = left - timed_out
-    state.requests_arrived += arrivals
-    state.requests_served += served
-    state.requests_rejected += rejected
-    state.requests_timed_out += timed_out
-
-    failed = rejected + timed_out
-    median, p99 = _latencies(p, knobs, load, rate, period, (before, state.serving_queue))
-    within = _share_below(period.slo_seconds, median, p99)
-    finished = np.maximum(served + failed, 1e-9)
-    failed_share = failed / finished
-    out.serving_arrivals_per_second[:] = arrivals / seconds
-    out.serving_goodput_per_second[:] = served * within / seconds
-    out.serving_within_slo_ratio[:] = np.where(served + failed > 1e-6, served * within / finished, 1.0)
-    out.serving_latency_p50_seconds[:] = np.where(failed_share > 0.5, p.serving_failed_latency_seconds, median)
-    longest = p.serving_failed_latency_seconds
-    out.serving_latency_p99_seconds[:] = np.where(failed_share > 0.01, longest, np.minimum(p99, longest))
-    out.serving_queue_requests[:] = state.serving_queue
-    out.serving_failed_per_second[:] = failed / seconds
-    out.serving_batch_mean_size[:] = load.batch
-    used = served * load.cost / seconds + p.serving_idle_cores
-    out.serving_cpu_used_cores[:] = np.minimum(used, knobs.serving_cpu_cores)
-    out.serving_memory_bytes[:] = p.serving_base_memory_bytes + p.serving_sample_memory_bytes * load.batch
 
 
 class ServingPeriod(NamedTuple):
@@ -116,42 +53,137 @@ class ServingPeriod(NamedTuple):
     """Deadline of a request."""
 
 
+def load(p: Columns, state: Columns, knobs: Columns, arrivals: np.ndarray, seconds: float) -> ServingLoad:
+    """Batch size and cost.
+
+    The timeout counts from the arrival of a batch's first request, so that a batch is what arrives within the longer of
+    the timeout and the duration of the batch before: b = rate x (fixed + each x b) / pace, solved for b.
+    """
+    cores, threads, size = knobs.serving_cpu_cores, knobs.serving_threads, knobs.serving_batch_size
+    rate = arrivals / seconds
+    spin = thread_cost(threads, cores, p.serving_thread_penalty)
+    fixed, each = spin * p.serving_batch_core_seconds, spin * p.serving_sample_core_seconds
+    swaps = p.serving_swap_core_seconds / knobs.training_checkpoint_interval_seconds
+    # The interpreter's lock lets either the requests or the forward pass run: with one thread they share one core.
+    usable = np.minimum(cores, 1.0 + (threads - 1.0) * p.parallel_gain_ratio)
+    aside = np.minimum(p.serving_idle_cores + swaps + rate * p.serving_request_core_seconds, MOST_ASIDE * usable)
+    pace = usable - aside
+    meanwhile = rate * fixed / np.maximum(pace - rate * each, 0.01 * pace)
+    collected = np.maximum(1.0 + rate * knobs.serving_batch_timeout_seconds, meanwhile) + state.serving_queue
+    batch = np.minimum(collected, size)
+    # A single image needs no product of matrices. Of Poisson arrivals, exp(1 - mean) of the batches hold just one.
+    single, alone = spin * p.serving_single_core_seconds, size == 1.0
+    forward = np.maximum(fixed - single * np.maximum(np.exp(1.0 - collected), alone), 0.0) + each * batch
+    most = pace * size / (np.maximum(fixed - single * alone, 0.0) + each * size)
+    tried = np.minimum(state.serving_queue / seconds + rate, pace * batch / forward)
+    wanted = np.minimum(aside + tried * forward / batch, cores)
+    return ServingLoad(rate, batch, forward, pace, most, swaps, aside, wanted)
+
+
+def advance(
+    p: Columns, state: Columns, knobs: Columns, out: Columns, load: ServingLoad, period: ServingPeriod
+) -> np.ndarray:
+    """Answer, reject and time out; writes the queue, the totals and serving's metrics.
+
+    Returns:
+        (N,) requests answered.
+    """
+    seconds = period.seconds
+    most = load.most * period.speed
+    batch_seconds, busy = _batch_seconds(p, load, period)
+    taken, served, failed, age = _answer(p, state, most, batch_seconds, period)
+    median, p99 = _latencies(p, knobs, load, period, (most, batch_seconds, busy, age))
+    within = _share_below(period.slo_seconds, median, p99)
+    finished = np.maximum(served + failed, 1e-9)
+    failed_share, longest = failed / finished, p.serving_failed_latency_seconds
+    out.serving_arrivals_per_second[:] = period.arrivals / seconds
+    out.serving_goodput_per_second[:] = served * within / seconds
+    out.serving_within_slo_ratio[:] = np.where(served + failed > 1e-6, served * within / finished, 1.0)
+    out.serving_latency_p50_seconds[:] = np.where(failed_share > 0.5, longest, np.minimum(median, longest))
+    out.serving_latency_p99_seconds[:] = np.where(failed_share > 0.01, longest, np.minimum(p99, longest))
+    out.serving_queue_requests[:] = state.serving_queue
+    out.serving_failed_per_second[:] = failed / seconds
+    out.serving_batch_mean_size[:] = load.batch
+    used = taken / seconds * load.forward / load.batch + load.aside
+    np.minimum(used, knobs.serving_cpu_cores, out=out.serving_cpu_used_cores)
+    _memory(p, state, knobs, out, load, seconds)
+    return served
+
+
+def _answer(
+    p: Columns, state: Columns, most: np.ndarray, batch_seconds: np.ndarray, period: ServingPeriod
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What happens to the requests: taken into batches, answered in time, failed, and the age at which they are taken.
+
+    First come, first served. Once those that are taken are nearly as old as the deadline, most are given up while their
+    batch is computed: an overload that is a little larger costs not a little, but nearly all answers.
+    """
+    seconds, deadline = period.seconds, p.serving_timeout_seconds
+    available = state.serving_queue + period.arrivals
+    taken = np.minimum(available, most * seconds)
+    left = available - taken
+    rejected = np.maximum(left - p.serving_queue_limit, 0.0)
+    # Whoever waits has come within the deadline's time: nobody before it is still waiting.
+    state.serving_entered *= np.maximum(1.0 - seconds / deadline, 0.0)
+    state.serving_entered += np.maximum(period.arrivals - rejected, 0.0)
+    expired = np.maximum(left - rejected - state.serving_entered, 0.0)
+    state.serving_queue[:] = left - rejected - expired
+    age = deadline * state.serving_queue / np.maximum(state.serving_entered, 1e-3)
+    in_time = np.maximum(np.minimum((deadline - age) / batch_seconds - 0.5, 1.0), p.serving_luck_ratio)
+    served = taken * in_time
+    timed_out = expired + (taken - served)
+    state.requests_arrived += period.arrivals
+    state.requests_served += served
+    state.requests_rejected += rejected
+    state.requests_timed_out += timed_out
+    return taken, served, rejected + timed_out, age
+
+
+def _batch_seconds(p: Columns, load: ServingLoad, period: ServingPeriod) -> tuple[np.ndarray, np.ndarray]:
+    """Duration of a batch, and the share of time that the worker is busy.
+
+    Under a ceiling a batch runs at full speed as long as the quota's period has CPU left, and is then throttled.
+    """
+    pace = load.pace
+    busy = np.minimum(load.rate * load.forward / (load.batch * pace * period.speed), FULLEST)
+    fast = np.maximum(pace, 1.0)
+    stall = np.maximum(load.forward - pace * p.quota_period_seconds * (1.0 - busy), 0.0) * (1.0 / pace - 1.0 / fast)
+    return (load.forward / fast + stall) / period.speed, busy
+
+
 def _latencies(
-    p: Columns, knobs: Columns, load: ServingLoad, rate: np.ndarray, period: ServingPeriod,
-    queue: tuple[np.ndarray, np.ndarray],
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    p: Columns, knobs: Columns, load: ServingLoad, period: ServingPeriod, worker: tuple[np.ndarray, ...]
+) -> tuple[np.ndarray, np.ndarray]:
     """Median and 99th percentile of the answered requests, seconds.
 
     Args:
-        rate: requests per second that can be answered.
-        queue: requests waiting before and after the period.
+        worker: requests per second at most, duration of a batch, share of time busy, age of what is taken; (N,) each.
     """
-    busy = np.minimum(load.rate / np.maximum(rate, 1e-9), 0.98)
+    most, batch_seconds, busy, age = worker
+    rho = np.minimum(load.rate / most, FULLEST)
+    wait = np.minimum(p.serving_queueing * rho / ((1.0 - rho) * most), period.seconds)
     fill = np.minimum(
         knobs.serving_batch_timeout_seconds, (knobs.serving_batch_size - 1.0) / np.maximum(load.rate, 1e-3)
     )
-    service = _batch_seconds(p, knobs, load, busy) / period.speed
-    wait = np.minimum(p.serving_queueing * busy * busy / (1.0 - busy) * service, period.seconds)
-    deadline = p.serving_timeout_seconds
-    carried = np.minimum(0.5 * (queue[0] + queue[1]) / np.maximum(rate, 1e-9), deadline)
-    longest = np.minimum(np.maximum(queue[0], queue[1]) / np.maximum(rate, 1e-9), deadline)
-    base = p.serving_base_latency_seconds
     # A request that finds the worker busy has waited enough. The first of a batch waits for all of the filling, the
     # last for none; waits for the worker are about exponential: median 0.7, 99th percentile 4.6 means.
     fill = fill * (1.0 - busy)
-    median = base + fill * (0.5 + 0.5 / load.batch) + service * (1.0 + 0.5 * busy) + 0.7 * wait + carried
-    p99 = base + fill + service * (p.serving_service_tail + busy) + 4.6 * wait + longest
-    noisy = median * period.latency_noise
-    return noisy, np.maximum(p99 * period.latency_noise, 1.05 * noisy)
+    base = p.serving_base_latency_seconds + age
+    median = base + fill * (0.5 + 0.5 / load.batch) + batch_seconds * (1.0 + 0.5 * busy) + 0.7 * wait
+    p99 = base + fill + batch_seconds * (p.serving_service_tail + busy) + 4.6 * wait
+    longest = p.serving_timeout_seconds
+    median = np.minimum(median, longest) * period.latency_noise
+    return median, np.maximum(np.minimum(p99, longest) * period.latency_noise, 1.05 * median)
 
 
-def _batch_seconds(p: Columns, knobs: Columns, load: ServingLoad, busy: np.ndarray) -> np.ndarray:
-    """Duration of a batch under a ceiling: at full speed as long as the quota's period has CPU left, then throttled."""
-    cores = knobs.serving_cpu_cores
-    work = load.forward * load.batch + p.serving_request_core_seconds
-    unthrottled = cores * p.quota_period_seconds * (1.0 - busy)
-    stall = np.maximum(work - unthrottled, 0.0) * np.maximum(1.0 / cores - 1.0, 0.0)
-    return work / np.minimum(load.parallel, np.maximum(cores, 1.0)) + stall
+def _memory(p: Columns, state: Columns, knobs: Columns, out: Columns, load: ServingLoad, seconds: float) -> None:
+    """The allocator keeps what it once had; a model that is being loaded lies beside the one that is served."""
+    grown = 1.0 - np.exp(-seconds / p.serving_growth_seconds)
+    state.serving_memory += (p.serving_base_memory_bytes - state.serving_memory) * grown
+    swapping = np.minimum(load.swaps / knobs.serving_cpu_cores, 1.0)
+    out.serving_memory_bytes[:] = (
+        state.serving_memory + p.serving_sample_memory_bytes * load.batch + p.serving_swap_memory_bytes * swapping
+    )
 
 
 def _share_below(bound: float, median: np.ndarray, p99: np.ndarray) -> np.ndarray:
@@ -159,5 +191,6 @@ def _share_below(bound: float, median: np.ndarray, p99: np.ndarray) -> np.ndarra
 
     The normal distribution function by 1 / (1 + exp(-1.5976 z - 0.07056 z^3)) (Page 1977), whose error is below 2e-4.
     """
-    z = np.clip(np.log(bound / median) * Z99 / np.log(p99 / median), -6.0, 6.0)
+    z = np.log(bound / median) * Z99 / np.log(p99 / median)
+    z = np.minimum(np.maximum(z, -6.0), 6.0)
     return 1.0 / (1.0 + np.exp(-z * (1.5976 + 0.07056 * z * z)))

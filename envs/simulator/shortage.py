@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.simulator import bandwidth, memory, restarts, serving
+from envs.simulator import bandwidth, memory, restarts
 from envs.simulator.bandwidth import Loads
 from envs.simulator.columns import Columns, Systems
 from envs.simulator.incidents import Stress
@@ -34,10 +34,9 @@ def slow_down(systems: Systems, loads: Loads, stress: Stress, seconds: float, sp
     disk_used = p.disk_used_ratio + stress.disk_filled
     full = disk_used >= 1.0
 
-    alone = serving.capacity(p, knobs, loads.serving, np.ones_like(requests))  # requests per second
-    np.minimum(speed[0], requests / alone, out=speed[0])
+    np.minimum(speed[0], requests / loads.serving.most, out=speed[0])
     speed[1] *= storage.training
-    alone = np.maximum(knobs.ingest_cpu_cores - p.ingest_idle_cores, 1e-3) / loads.ingest.cost  # events per second
+    alone = (knobs.ingest_cpu_cores - loads.ingest.idle) / loads.ingest.cost  # events per second
     np.minimum(speed[2], np.where(full, 0.0, np.minimum(storage.events, events)) / alone, out=speed[2])
     np.maximum(speed[::2], LEAST_SPEED, out=speed[::2])
     state.checkpoint_age -= seconds * (1.0 - storage.pace)

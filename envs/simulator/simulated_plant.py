@@ -7,14 +7,14 @@ from functools import lru_cache
 
 import numpy as np
 
-from envs.simulator import noise, period
+from envs.simulator import drift, noise, period
 from envs.simulator.actuators import PROMPT_SHARE, Actuators
 from envs.simulator.columns import Columns, Systems
 from envs.simulator.incidents import CALM, Incident, Incidents, Stress
 from envs.simulator.initial_state import capacity, initial_state
 from envs.simulator.parameters import PARAMETER_NAMES, Parameters
 from envs.simulator.pool import Pool
-from envs.simulator.quantities import EXTENSIVE, METRICS, SHORTAGE, STATE, TOTALS, can_run_short, check_spec
+from envs.simulator.quantities import EXTENSIVE, METRICS, RESUMED, SHORTAGE, STATE, TOTALS, can_run_short, check_spec
 from envs.simulator.readings import Answers
 from envs.simulator.replay import DemandTable
 from envs.spec import SystemSpec
@@ -216,6 +216,22 @@ class SimulatedPlant:
     def use(self, parameters: np.ndarray) -> None:
         """Give each system parameters of its own, (n_parameters, N), until its next reset."""
         self._systems.p.array[:] = parameters
+
+    def resume(self, reading: np.ndarray, world_seconds: float = 0.0) -> None:
+        """Go on from where a recorded system was, with no time to settle.
+
+        Args:
+            reading: (n_metrics,); what a reading shows of the state is taken from it, as far as it is there.
+            world_seconds: on the clock of the world that the model follows, see `envs.simulator.drift`.
+        """
+        state, names = self._systems.state, self.spec.catalogue.names
+        for metric, name in RESUMED.items():
+            if metric in names and np.isfinite(reading[names.index(metric)]):
+                state[name][:] = reading[names.index(metric)]
+        state.training_old[:] = 0.5 * state.training_backlog
+        state.serving_entered[:] = state.serving_queue
+        state.checkpoint_age[:] = state.model_age
+        state.drift_phase[:] = drift.phase(world_seconds)
 
     def uniforms(self, count: int) -> np.ndarray:
         """Numbers in [0, 1), (count, N), that belong to the systems' seeds: for what is drawn once an episode."""

@@ -22,7 +22,7 @@ def capacity(mean):
 
 
 def rises(values: list[float], by: float = 0.0) -> bool:
-    return all(later >= earlier * (1.0 - 1e-9) + by for earlier, later in pairwise(values))
+    return all(later >= earlier - 1e-9 * abs(earlier) + by for earlier, later in pairwise(values))
 
 
 @pytest.mark.parametrize("threads", [1.0, 2.0])

@@ -57,6 +57,7 @@ def test_a_cpu_reading_errs_by_so_many_cores_and_not_by_so_many_percent():
         "speed_wander_ratio": 0.0,
         "arrival_dispersion": 0.0,
         "arrival_flicker_ratio": 0.0,
+        "ingest_still_ratio": 0.0,
     }
     demand = Demand("constant", 1.0, np.full(2, 100.0), np.full(2, 80.0), "test")
     plant = SimulatedPlant(SPEC, [demand], n=2000, parameters=Parameters(**noise), as_recorded=True)

