@@ -230,32 +230,35 @@ def docs(folder: Annotated[Path, typer.Argument(help="Where the pages lie.")] = 
 
 @app.command()
 def train(
-    task: Annotated[Literal["allocation", "tuning"], typer.Option(help="Which knobs the policy sets.")],
+    task: Annotated[Literal["allocation", "tuning", "joint"], typer.Option(help="Which knobs the policy sets.")],
     out: Annotated[Path, typer.Option(help="Folder of the artifacts; the policy goes to OUT/TASK.")] = Path("models"),
     config: Annotated[Path | None, typer.Option(help="TOML file; default: the shipped configuration.")] = None,
     spec: Spec = "reference",
     parameters: ParametersFile = None,
     logs: Annotated[Path | None, typer.Option(help="TensorBoard folder; default: a new one below runs/.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the checkpoints in LOGS.")] = False,
 ) -> None:
     """Train a PPO policy in the simulator and write its artifact and model card."""
     from envs.simulator.parameters import Parameters
-    from envs.spec import Role, SystemSpec
+    from envs.spec import SystemSpec
     from training.config import TrainingConfig
     from training.train import run_train
 
-    role = Role(task)
-    chosen = TrainingConfig.load(config, role)
+    if resume and logs is None:
+        raise typer.BadParameter("give the folder of the training to go on with: --logs DIR", param_hint="--resume")
+    chosen = TrainingConfig.load(config, task)
     log_directory = logs or _out(None, f"train-{task}")
     loaded = Parameters.load(parameters) if parameters else None
     start = time.monotonic()
     with progress_bar(f"training {task}", False) as bar:
         report = run_train(
-            role,
+            task,
             out / task,
             SystemSpec.load(spec),
             config=chosen,
             parameters=loaded,
             log_directory=log_directory,
+            resume=resume,
             on_progress=bar,
         )
     for name, score in report.scores.items():

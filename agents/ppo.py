@@ -1,21 +1,30 @@
-"""PPO of stable-baselines3 on the batched environment. The only module that imports torch."""
+"""PPO of stable-baselines3 on the batched environment, its hot loop in numpy. The only module that imports torch."""
 
 from __future__ import annotations
 
+import io
+import os
+import pickle
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from gymnasium.spaces import Box
 from gymnasium.vector import VectorEnv
 from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import HParam
+from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
+from threadpoolctl import threadpool_limits
 
 from agents.network import MlpPolicy
 from agents.ppo_config import PpoConfig
+from agents.ppo_gradient import ActorCritic, LossFigures, LossWeights, Samples, add_gradient
 from agents.progress import Progress
 
 
@@ -32,7 +41,10 @@ class TrainingHooks:
     log_directory: Path | None = None
     """Where TensorBoard scalars go."""
     checkpoint_directory: Path | None = None
-    """Where `last.zip` (of stable-baselines3, to be reviewed or continued) is kept, renewed at each evaluation."""
+    """Where `last.zip` (of stable-baselines3, to be reviewed) and `resume.pickle` are kept, renewed at each
+    evaluation."""
+    resume: bool = False
+    """Go on from `resume.pickle`, where there is one, as if the training had never stopped."""
 
 
 @dataclass
@@ -140,74 +152,255 @@ class BatchVecEnv(VecEnv):
         return list(self._get_indices(indices))
 
 
-class _Watch(BaseCallback):
-    """After each rollout: scalars; now and then: validation, keeping the best policy."""
+class NumpyPPO(PPO):
+    """stable-baselines3's PPO with rollout and update in numpy: same network, optimizer, files and results, less time.
 
-    def __init__(self, config: PpoConfig, env: BatchVecEnv, hooks: TrainingHooks) -> None:
+    For a Box of actions, tanh networks and the plain clipped loss, on an environment that gives float32 observations.
+    """
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        if not isinstance(self.action_space, Box) or self.use_sde or self.clip_range_vf is not None:
+            raise ValueError(f"{type(self).__name__} takes a Box of actions, no gSDE and no clip_range_vf")
+        if not hasattr(self, "rng"):  # a model that is loaded brings its own
+            self.rng = np.random.default_rng(self.seed)
+        network: Any = self.policy
+        parameters = list(network.parameters())
+        self._slopes = np.zeros(sum(parameter.numel() for parameter in parameters), dtype=np.float32)
+        start = 0
+        for parameter in parameters:
+            slope = self._slopes[start : start + parameter.numel()].reshape(parameter.shape)
+            parameter.grad = torch.from_numpy(slope)
+            start += parameter.numel()
+        # Views: the optimizer and `load` change parameters in place, and numpy sees it.
+        self.network = _actor_critic(network, lambda parameter: parameter.detach().numpy())
+        self._gradient = _actor_critic(network, lambda parameter: parameter.grad.numpy())  # type: ignore[union-attr]
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "network", "_gradient", "_slopes"]
+
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
+    ) -> bool:
+        """Play `n_rollout_steps` periods into the buffer; False if the callback wants to stop."""
+        rollout_buffer.reset()
+        callback.on_rollout_start()
+        space: Any = self.action_space
+        observation: Any = self._last_obs
+        starts: Any = self._last_episode_starts
+        for _ in range(n_rollout_steps):
+            action, log_probability = self.network.sample(observation, self.rng)
+            value = self.network.values(observation)
+            following, reward, done, infos = env.step(np.clip(action, space.low, space.high))
+            self.num_timesteps += env.num_envs
+            if not callback.on_step():
+                return False
+            self._bootstrap(reward, done, infos)
+            tensors = torch.from_numpy(value), torch.from_numpy(log_probability)
+            rollout_buffer.add(observation, action, reward, starts, *tensors)
+            observation, starts = following, done
+        self._last_obs, self._last_episode_starts = observation, starts
+        rollout_buffer.compute_returns_and_advantage(torch.from_numpy(self.network.values(observation)), starts)
+        callback.on_rollout_end()
+        return True
+
+    def _bootstrap(self, reward: np.ndarray, done: np.ndarray, infos: list[dict[str, Any]]) -> None:
+        """Add to the rewards (N,) of cut-off episodes what would have followed."""
+        cut = [i for i in np.flatnonzero(done) if infos[i].get("TimeLimit.truncated")]
+        if cut:
+            reward[cut] += self.gamma * self.network.values(np.stack([infos[i]["terminal_observation"] for i in cut]))
+
+    def train(self) -> None:
+        """Some passes over the rollout, until the policy has moved by `target_kl`."""
+        self._update_learning_rate(self.policy.optimizer)
+        clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
+        weights = LossWeights(clip_range, self.ent_coef, self.vf_coef)
+        rollout, figures = self._rollout(), []
+        for _ in range(self.n_epochs):
+            order = self.rng.permutation(len(rollout.returns))
+            for start in range(0, len(order), self.batch_size):
+                figures.append(self.gradient(rollout.rows(order[start : start + self.batch_size]), weights))
+                if self.target_kl is not None and figures[-1].kl > 1.5 * self.target_kl:
+                    return self._record(figures)
+                self._follow_gradient()
+            self._n_updates += 1
+        return self._record(figures)
+
+    def gradient(self, samples: Samples, weights: LossWeights) -> LossFigures:
+        """Compute the gradient of the loss on a minibatch, into the parameters' `grad`."""
+        self._slopes[:] = 0.0
+        return add_gradient(self.network, samples.normalized(), weights, self._gradient)
+
+    def _follow_gradient(self) -> None:
+        length = float(np.sqrt(self._slopes @ self._slopes))
+        self._slopes *= min(1.0, self.max_grad_norm / (length + 1e-6))
+        self.policy.optimizer.step()
+
+    def _rollout(self) -> Samples:
+        buffer = self.rollout_buffer
+        columns = (buffer.observations, buffer.actions, buffer.log_probs, buffer.advantages, buffer.returns)
+        steps = buffer.buffer_size * buffer.n_envs
+        return Samples(*(column.reshape(steps, *column.shape[2:]) for column in columns))
+
+    def _record(self, figures: list[LossFigures]) -> None:
+        means = LossFigures(*np.mean(figures, axis=0))
+        buffer = self.rollout_buffer
+        scalars = {
+            "approx_kl": means.kl,
+            "clip_fraction": means.clip_fraction,
+            "policy_gradient_loss": means.policy_loss,
+            "value_loss": means.value_loss,
+            "entropy": self.network.entropy(),
+            "explained_variance": explained_variance(buffer.values.ravel(), buffer.returns.ravel()),
+            "std": float(np.exp(self.network.log_std).mean()),
+            "n_updates": self._n_updates,
+        }
+        for name, value in scalars.items():
+            self.logger.record(f"train/{name}", value)
+
+
+def _actor_critic(network: Any, array: Callable[[torch.Tensor], np.ndarray]) -> ActorCritic:
+    """What `array` gives of each parameter of a stable-baselines3 network."""
+
+    def layers(hidden: torch.nn.Sequential, last: torch.nn.Linear) -> list[tuple[np.ndarray, np.ndarray]]:
+        linear = [layer for layer in hidden if isinstance(layer, torch.nn.Linear)]
+        return [(array(layer.weight), array(layer.bias)) for layer in [*linear, last]]
+
+    both = network.mlp_extractor
+    return ActorCritic(
+        layers(both.policy_net, network.action_net), layers(both.value_net, network.value_net), array(network.log_std)
+    )
+
+
+class _Checkpoint(NamedTuple):
+    """All that a training needs to go on exactly: pickled, so read none that somebody else wrote."""
+
+    config: PpoConfig
+    seed: int
+    model: bytes
+    env: BatchVecEnv
+    curve: list[tuple[int, float]]
+    best: MlpPolicy | None
+
+
+class _Watch(BaseCallback):
+    """After each rollout: scalars; now and then, before one: validation, keeping the best policy, and a checkpoint."""
+
+    def __init__(self, config: PpoConfig, env: BatchVecEnv, seed: int, hooks: TrainingHooks) -> None:
         super().__init__()
-        self._config, self._env, self._hooks = config, env, hooks
+        self._config, self._env, self._seed, self._hooks = config, env, seed, hooks
         self._every = max(1, config.total_steps // config.evaluations)
-        self._next = self._every
+        self._evaluated_at = 0
         self.curve: list[tuple[int, float]] = []
         self.best: MlpPolicy | None = None
 
+    def go_on(self, checkpoint: _Checkpoint, steps: int) -> None:
+        """Take up where the checkpoint was written, after `steps` steps."""
+        self.curve, self.best, self._evaluated_at = checkpoint.curve, checkpoint.best, steps
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the last `patience` evaluations brought nothing better."""
+        scores, patience = [score for _, score in self.curve], self._config.patience
+        return bool(scores) and patience is not None and len(scores) - 1 - int(np.argmax(scores)) >= patience
+
+    def _on_training_start(self) -> None:
+        settings = {name: value if isinstance(value, float | int) else str(value) for name, value in self._config}
+        self.logger.record("hyperparameters", HParam(settings, {"validation/score": 0.0}), exclude=("stdout", "log"))
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps // self._every > self._evaluated_at // self._every:
+            self.evaluate()
+
     def _on_step(self) -> bool:
-        return True
+        return not self.exhausted
 
     def _on_rollout_end(self) -> None:
         means = self._env.means()
         for name, mean in means.items():
             self.logger.record(name if "/" in name else f"rollout/{name}", mean)
-        if self.num_timesteps >= self._next:
-            self._next += self._every
-            self.evaluate()
         if self._hooks.on_progress:
             score = f", validation {self.curve[-1][1]:.3f}" if self.curve else ""
             done = min(self.num_timesteps, self._config.total_steps)
             self._hooks.on_progress(done, self._config.total_steps, f"reward {means['reward']:.3f}{score}")
 
     def evaluate(self) -> None:
-        """Score the present policy; keep it if it is the best so far."""
+        """Score the present policy; keep it if it is the best so far; write the checkpoint."""
+        self._evaluated_at = self.model.num_timesteps
         if self._hooks.evaluate:
             policy = export(self.model)  # type: ignore[arg-type]
             score = self._hooks.evaluate(policy)
             self.logger.record("validation/score", score)
             if self.best is None or score > max(past for _, past in self.curve):
                 self.best = policy
-            self.curve.append((self.num_timesteps, score))
+            self.curve.append((self._evaluated_at, score))
         if self._hooks.checkpoint_directory:
-            self.model.save(self._hooks.checkpoint_directory / "last.zip")
+            self._save(self._hooks.checkpoint_directory)
+
+    def _save(self, directory: Path) -> None:
+        self.model.save(directory / "last.zip")
+        model = (directory / "last.zip").read_bytes()
+        checkpoint = _Checkpoint(self._config, self._seed, model, self._env, self.curve, self.best)
+        partial = directory / "resume.pickle.partial"
+        partial.write_bytes(pickle.dumps(checkpoint))
+        os.replace(partial, directory / "resume.pickle")  # a crash leaves the one before
 
 
 def train_ppo(
     config: PpoConfig, env: VectorEnv, *, seed: int = 0, hooks: TrainingHooks | None = None
 ) -> TrainingResult:
-    """Train a policy; the same seed gives the same policy on the same machine.
+    """Train a policy; the same seed gives the same policy on the same machine, in one go or resumed.
 
     Args:
         config: hyperparameters; its `n_envs` must be the environment's.
-        env: Gymnasium vector environment with SAME_STEP autoreset.
+        env: Gymnasium vector environment with SAME_STEP autoreset; must be picklable if there are checkpoints, and a
+            resumed training goes on in the checkpoint's.
         seed: of weights, exploration, minibatches and environment.
-        hooks: progress, validation, logs.
+        hooks: progress, validation, logs, checkpoints.
 
     Raises:
-        ValueError: the environment has another number of systems than the configuration.
+        ValueError: the environment has another number of systems than the configuration, or the checkpoint is of
+            another configuration or seed.
     """
     if env.num_envs != config.n_envs:
         raise ValueError(f"the configuration trains on {config.n_envs} systems, the environment has {env.num_envs}")
     hooks = hooks or TrainingHooks()
     torch.set_num_threads(config.threads)
-    batch = BatchVecEnv(env, config.reward_scale, config.change_weight)
-    model = _new_model(config, batch, seed, hooks)
-    watch = _Watch(config, batch, hooks)
-    model.learn(config.total_steps, callback=watch, log_interval=1)
-    watch.evaluate()  # the last update came after the last rollout
+    checkpoint = _read_checkpoint(config, seed, hooks)
+    batch = checkpoint.env if checkpoint else BatchVecEnv(env, config.reward_scale, config.change_weight)
+    watch = _Watch(config, batch, seed, hooks)
+    if checkpoint:
+        model = NumpyPPO.load(io.BytesIO(checkpoint.model), env=batch, device="cpu", force_reset=False)
+        watch.go_on(checkpoint, model.num_timesteps)
+    else:
+        model = _new_model(config, batch, seed, hooks)
+    left = config.total_steps - model.num_timesteps
+    with threadpool_limits(config.threads):  # numpy's matrix products
+        if left > 0 and not watch.exhausted:
+            model.learn(left, callback=watch, log_interval=1, reset_num_timesteps=checkpoint is None)
+            if not watch.exhausted:
+                watch.evaluate()  # the last update came after the last rollout
     return TrainingResult(model, watch.best or export(model), watch.curve)
 
 
-def _new_model(config: PpoConfig, env: BatchVecEnv, seed: int, hooks: TrainingHooks) -> PPO:
+def _read_checkpoint(config: PpoConfig, seed: int, hooks: TrainingHooks) -> _Checkpoint | None:
+    if not hooks.resume or not hooks.checkpoint_directory:
+        return None
+    path = hooks.checkpoint_directory / "resume.pickle"
+    if not path.is_file():
+        return None
+    checkpoint: _Checkpoint = pickle.loads(path.read_bytes())
+    if (checkpoint.config, checkpoint.seed) != (config, seed):
+        raise ValueError(
+            f"{path} is of seed {checkpoint.seed} and {checkpoint.config}, asked for are seed {seed} and {config}; "
+            "delete it, or resume with its own"
+        )
+    return checkpoint
+
+
+def _new_model(config: PpoConfig, env: BatchVecEnv, seed: int, hooks: TrainingHooks) -> NumpyPPO:
     rate = config.learning_rate
-    model = PPO(
+    model = NumpyPPO(
         "MlpPolicy",
         env,
         n_steps=config.n_steps,
@@ -234,7 +427,5 @@ def _new_model(config: PpoConfig, env: BatchVecEnv, seed: int, hooks: TrainingHo
 
 def export(model: PPO, name: str = "ppo") -> MlpPolicy:
     """The deterministic policy of a model, in numpy."""
-    network: Any = model.policy
-    linear = [layer for layer in network.mlp_extractor.policy_net if isinstance(layer, torch.nn.Linear)]
-    layers = [(layer.weight.detach().numpy(), layer.bias.detach().numpy()) for layer in [*linear, network.action_net]]
-    return MlpPolicy(layers, name)
+    network = _actor_critic(model.policy, lambda parameter: parameter.detach().numpy())
+    return MlpPolicy(network.policy, name)

@@ -54,8 +54,12 @@ class PpoConfig(BaseModel):
     """Widths of the tanh layers, of policy and of value network."""
     evaluations: Count = 20
     """Times that the policy is scored on the validation batch; the best one is kept."""
+    patience: Count | None = None
+    """Evaluations in a row without a better score after which training stops. None, the default, never stops: as the
+    learning rate falls, the best score often comes late."""
     threads: Count = 1
-    """Of torch. Default 1: for so small a network a second one gains little; train two roles side by side instead."""
+    """Of torch and of numpy's matrix products. Default 1: a second one gains nothing for so small a network; train two
+    roles side by side instead."""
 
     @model_validator(mode="after")
     def _check(self) -> PpoConfig:

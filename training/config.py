@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agents.ppo_config import PpoConfig
-from envs.spec import Role
 from training.demands import DemandConfig
 
 
@@ -41,13 +40,13 @@ class TrainingConfig(BaseModel):
     """One training for each; the policy with the best validation score is written, all scores stand in its card."""
 
     @classmethod
-    def load(cls, source: str | Path | None, role: Role) -> TrainingConfig:
-        """Read a TOML file; None reads the shipped configuration of the role.
+    def load(cls, source: str | Path | None, task: str) -> TrainingConfig:
+        """Read a TOML file; None reads the shipped configuration of the task.
 
         Raises:
             ConfigError: unreadable, broken TOML, unknown key, or value out of range.
         """
-        shipped = resources.files("training") / "configs" / f"{role}.toml"
+        shipped = resources.files("training") / "configs" / f"{task}.toml"
         try:
             text = shipped.read_text() if source is None else Path(source).read_text()
             return cls.model_validate(tomllib.loads(text))

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE
 from rich.table import Table
 
-from agents.policy import Policy
 from agents.progress import Progress
 from envs.simulator.parameters import Parameters
 from envs.simulator.simulated_plant import SimulatedPlant
-from envs.spec import RESOURCES, Role, SystemSpec
+from envs.spec import RESOURCES, SystemSpec
 from telemetry.workload import Demand
 from training.demands import fit_demand
-from training.rollout import rollout
+from training.rollout import Policies, rollout
 from training.scores import Scores, efficiency, price, score_rollout, weight_variants
 from training.statistics import bootstrap_interval, interquartile_mean, relative_gain
 
-Policies = Mapping[str, Mapping[Role, Policy]]
+Contestant = Policies | Callable[[SimulatedPlant], Policies]
+"""Policies, or what makes them for a plant: the oracle must know the plant on which it acts."""
 
-STATIC, BEST_STATIC, HEURISTICS = "static", "best_static", ("threshold", "aimd", "aimd+batch")
+STATIC, BEST_STATIC, ORACLE = "static", "best_static", "oracle"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class EvaluationConfig:
 
 def run_evaluate(
     spec: SystemSpec,
-    policies: Policies,
+    policies: Mapping[str, Contestant],
     demands: Sequence[Demand],
     *,
     config: EvaluationConfig | None = None,
@@ -52,8 +53,9 @@ def run_evaluate(
 
     Args:
         spec: the system.
-        policies: name -> policy of each role; must hold `static`, the static default, which efficiencies are relative
-            to. The one to be judged is `ppo`, or else the last.
+        policies: name -> policies; must hold `static`, the static default, which efficiencies are relative to. The one
+            to be judged is `ppo`, or else the last. `oracle` is an upper bound; what has another name and does not
+            begin with `ppo` is a heuristic.
         demands: traces, best such as were never trained on.
         config: seeds, length, load.
         parameters: of the simulator; None is its default.
@@ -90,7 +92,7 @@ def run_evaluate(
 
 def _play(
     spec: SystemSpec,
-    roles: Mapping[Role, Policy],
+    contestant: Contestant,
     demands: Sequence[Demand],
     config: EvaluationConfig,
     parameters: Parameters | None,
@@ -110,6 +112,7 @@ def _play(
         chosen = np.arange(len(demands))
         plant.reset(seed=seed * 100_003 + chosen, demand_indices=chosen)  # no noise is shared between two episodes
         periods = round(config.episode_seconds / spec.control_period_seconds)
+        roles = contestant(plant) if callable(contestant) else contestant
         parts.append(score_rollout(spec, rollout(plant, roles, periods, start_setting=spec.default_setting)))
     joined = (np.stack([getattr(part, f.name) for part in parts], axis=1) for f in fields(Scores))  # (D, S, ...)
     return Scores(*(figure.reshape(-1, *figure.shape[2:]) for figure in joined))
@@ -160,8 +163,9 @@ class _Verdict:
 
     def references(self, judged: str) -> dict[str, str]:
         """Summary key -> policy. The best heuristic is the one with the largest mean reward, which counts SLOs too."""
-        heuristics = [name for name in HEURISTICS if name in self._scores and name != judged]
-        found = {"vs_static": STATIC, "vs_best_static": BEST_STATIC}
+        apart = (STATIC, BEST_STATIC, ORACLE, judged)
+        heuristics = [name for name in self._scores if name not in apart and not name.startswith("ppo")]
+        found = {"vs_static": STATIC, "vs_best_static": BEST_STATIC, "vs_oracle": ORACLE}
         if heuristics:
             found["vs_best_heuristic"] = max(heuristics, key=lambda name: float(self._scores[name].reward.mean()))
         found |= {f"vs_{name}": name for name in heuristics}
@@ -174,8 +178,10 @@ class _Verdict:
         delta = float((ours.slo_attainment - theirs.slo_attainment).mean())
         saved = 1.0 - price(self._spec, ours.reserved).sum() / price(self._spec, theirs.reserved).sum()
         used = 1.0 - price(self._spec, ours.used).sum() / price(self._spec, theirs.used).sum()
+        share = {"share_of_gain": self._share_of_gain(judged)} if reference == ORACLE else {}
         return {
             "name": reference,
+            **share,
             "efficiency_gain": gain,
             "efficiency_gain_ci": list(interval),
             "reserved_saving": float(saved),
@@ -186,6 +192,11 @@ class _Verdict:
             ),
             "counts": delta >= 0.0,  # a saving with worse attainment is none
         }
+
+    def _share_of_gain(self, judged: str) -> float:
+        """What the judged policy gains over the static default, as a share of what the oracle gains."""
+        ours, most = (float(self.efficiency(name).mean()) - 1.0 for name in (judged, ORACLE))
+        return ours / most if most > 0.0 else float("nan")
 
     def weights(self, judged: str, references: Mapping[str, str]) -> dict[str, dict[str, float]]:
         """Efficiency gain over each reference with one value or price halved or doubled."""
@@ -204,7 +215,10 @@ def _by_resource(amounts: np.ndarray) -> dict[str, float]:
 
 def evaluation_table(result: Mapping[str, Any]) -> Table:
     """One line for each policy: means over demands."""
-    table = Table(title=f"{result['spec']}: efficiency relative to the static default")
+    # A plain box: with lines between ten columns the figures would not fit into 80 characters.
+    table = Table(
+        title=f"{result['spec']}: efficiency relative to the static default", box=SIMPLE, padding=(0, 0, 0, 1)
+    )
     for column in (
         "policy",
         "effi-\nciency",
@@ -240,7 +254,7 @@ def evaluation_table(result: Mapping[str, Any]) -> Table:
 
 def summary_table(result: Mapping[str, Any]) -> Table:
     """The judged policy against each reference."""
-    table = Table(title=f"{result['judged']} against the references")
+    table = Table(title=f"{result['judged']} against the references", box=SIMPLE, padding=(0, 0, 0, 1))
     for column in ("reference", "efficiency\ngain", "95 % interval", "reserved\nsaving", "SLOs met,\nchange"):
         table.add_column(column, justify="left" if column == "reference" else "right")
     for key, line in result["summary"].items():

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from agents.artifact import load, load_shipped
-from agents.policy import Policy
+from agents.oracle import OraclePolicy
 from envs.simulator.parameters import Parameters
 from envs.spec import Role, SystemSpec
+from envs.task import JOINT, Task
 from telemetry.public_traces import TraceError, demands_in
 from telemetry.workload import Demand
 from training.demands import DemandConfig, load_demands
-from training.evaluate import EvaluationConfig, Progress, run_evaluate
+from training.evaluate import Contestant, EvaluationConfig, Progress, run_evaluate
 from training.references import load_references, reference_policies
 
 TEST_SEEDS = (9001, 9002, 9003)
@@ -55,10 +58,13 @@ def evaluate_policies(
     )
 
 
-def contestants(spec: SystemSpec, learned: dict[Role, Any]) -> dict[str, dict[Role, Policy]]:
-    """All references, the learned policies together, and each of them with the best static setting for the rest."""
-    policies = reference_policies(spec, load_references(spec))
-    best = policies["best_static"]
+def contestants(spec: SystemSpec, learned: dict[Role, Any]) -> dict[str, Contestant]:
+    """All references, the oracle, the learned policies together, and each with the best static setting for the rest."""
+    references = load_references(spec)
+    heuristics = reference_policies(spec, references)
+    best, policies = heuristics["best_static"], dict[str, Contestant](heuristics)
+    known = np.stack([spec.default_setting, references.best_static])
+    policies["oracle"] = lambda plant: {JOINT: OraclePolicy(Task(spec, JOINT), plant, known)}
     policies["ppo-allocation"] = best | {Role.ALLOCATION: learned[Role.ALLOCATION]}
     policies["ppo-tuning"] = best | {Role.TUNING: learned[Role.TUNING]}
     policies["ppo"] = dict(learned)

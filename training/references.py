@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -11,31 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from agents.heuristics.aimd import AimdParameters, AimdPolicy, BatchAimdPolicy
 from agents.heuristics.static import StaticPolicy
-from agents.heuristics.threshold import ThresholdParameters, ThresholdPolicy
 from agents.policy import Policy
 from envs.spec import Role, SystemSpec
 from envs.task import Task
+from training.heuristics import HEURISTICS
 
-BEST_STATIC, HEURISTICS = "best_static.json", "heuristics.json"
+BEST_STATIC, TUNED = "best_static.json", "heuristics.json"
 
 
 @dataclass(frozen=True)
 class References:
-    """What a policy is compared with, beside the static default.
-
-    Attributes:
-        best_static: (n_knobs,) best static setting found on the training demands.
-        threshold: tuned parameters of the threshold rule.
-        aimd: tuned parameters of AIMD on cores.
-        aimd_and_batch: tuned parameters of AIMD on cores and on the serving batch.
-    """
+    """What a policy is compared with, beside the static default."""
 
     best_static: np.ndarray
-    threshold: ThresholdParameters
-    aimd: AimdParameters
-    aimd_and_batch: AimdParameters
+    """(n_knobs,) best static setting found on the training demands."""
+    parameters: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Heuristic -> its tuned parameters; one that is not there has its published ones."""
 
 
 def load_references(spec: SystemSpec, folder: Path | Traversable | None = None) -> References:
@@ -47,35 +40,25 @@ def load_references(spec: SystemSpec, folder: Path | Traversable | None = None) 
     """
     folder = folder or resources.files("training") / "configs"
     static = _read(folder / BEST_STATIC, spec).get("setting", {})
-    found = _read(folder / HEURISTICS, spec)
-    setting = [float(static.get(knob.name, knob.default)) for knob in spec.knobs]
+    tuned = _read(folder / TUNED, spec)
     return References(
-        best_static=np.array(setting),
-        threshold=ThresholdParameters(**_parameters(found, "threshold")),
-        aimd=AimdParameters(**_parameters(found, "aimd")),
-        aimd_and_batch=AimdParameters(**_parameters(found, "aimd+batch")),
+        best_static=np.array([float(static.get(knob.name, knob.default)) for knob in spec.knobs]),
+        parameters={h.name: dict(tuned[h.name]["parameters"]) for h in HEURISTICS if h.name in tuned},
     )
 
 
 def reference_policies(spec: SystemSpec, references: References) -> dict[str, dict[Role, Policy]]:
-    """The references as policies of both roles; knobs that a heuristic leaves alone stay at the best static setting."""
-    allocation, tuning = Task(spec, Role.ALLOCATION), Task(spec, Role.TUNING)
+    """The references as policies of both roles: the static default, the best static setting, and every heuristic.
+
+    Knobs that a heuristic leaves alone stay at the best static setting, so that the opponent is the best static tuning
+    with the best tuned rule on top of it.
+    """
     best = references.best_static
-    held = StaticPolicy(tuning, best)
-    return {
-        "static": {role: StaticPolicy(Task(spec, role), spec.default_setting) for role in Role},
-        "best_static": {role: StaticPolicy(Task(spec, role), best) for role in Role},
-        "threshold": {Role.ALLOCATION: ThresholdPolicy(allocation, references.threshold), Role.TUNING: held},
-        "aimd": {Role.ALLOCATION: AimdPolicy(allocation, references.aimd), Role.TUNING: held},
-        "aimd+batch": {
-            Role.ALLOCATION: AimdPolicy(allocation, references.aimd_and_batch),
-            Role.TUNING: BatchAimdPolicy(tuning, best, references.aimd_and_batch),
-        },
+    static: dict[str, dict[Role, Policy]] = {
+        name: {role: StaticPolicy(Task(spec, role), setting, name) for role in Role}
+        for name, setting in (("static", spec.default_setting), ("best_static", best))
     }
-
-
-def _parameters(found: dict[str, Any], heuristic: str) -> dict[str, float]:
-    return dict(found.get(heuristic, {}).get("parameters", {}))
+    return static | {h.name: h.policies(spec, best, references.parameters.get(h.name)) for h in HEURISTICS}
 
 
 def _read(file: Path | Traversable, spec: SystemSpec) -> dict[str, Any]:

@@ -15,6 +15,9 @@ from envs.recent import Recent
 from envs.spec import Role
 from envs.task import JOINT, Task
 
+Policies = Mapping[Role, Policy] | Mapping[str, Policy]
+"""One for each role that is to act, or one for `joint`."""
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -44,7 +47,7 @@ class Played(NamedTuple):
     """(N, n_knobs) by how much the knobs were moved, in the scaled range [-1, 1]."""
 
 
-def play(plant: Plant, policies: Mapping[str, Policy], *, start_setting: np.ndarray | None = None) -> Iterator[Played]:
+def play(plant: Plant, policies: Policies, *, start_setting: np.ndarray | None = None) -> Iterator[Played]:
     """Run the policies for as long as periods are asked for, from a plant that has just been reset.
 
     The first window passes before the first decision and is not shown, as in the environment. Both policies see the
@@ -53,7 +56,7 @@ def play(plant: Plant, policies: Mapping[str, Policy], *, start_setting: np.ndar
 
     Args:
         plant: of one system, setting (n_knobs,), or of N, setting (N, n_knobs).
-        policies: one for each role that is to act, or one for `joint`; they are reset.
+        policies: they are reset.
         start_setting: in force at the start, (n_knobs,) or (N, n_knobs); None leaves the plant's.
     """
     spec = plant.spec
@@ -80,9 +83,7 @@ def play(plant: Plant, policies: Mapping[str, Policy], *, start_setting: np.ndar
         yield Played(recent.values, setting, previous, scaled - before)
 
 
-def rollout(
-    plant: Plant, policies: Mapping[str, Policy], periods: int, *, start_setting: np.ndarray | None = None
-) -> Rollout:
+def rollout(plant: Plant, policies: Policies, periods: int, *, start_setting: np.ndarray | None = None) -> Rollout:
     """Run the policies for `periods` periods, see `play`, and keep all of them."""
     played = list(islice(play(plant, policies, start_setting=start_setting), periods))
     kept = (np.stack(part) for part in list(zip(*played, strict=True))[:3])  # (T, ..., n)

@@ -3,46 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 from scipy.optimize import differential_evolution
 
-from agents.heuristics.aimd import AimdParameters, AimdPolicy, BatchAimdPolicy
 from agents.heuristics.static import StaticPolicy
-from agents.heuristics.threshold import ThresholdParameters, ThresholdPolicy
 from agents.policy import Policy
 from agents.progress import Progress
+from envs.objective import Objective
 from envs.scaling import KnobScaling
 from envs.simulator.parameters import Parameters
 from envs.simulator.simulated_plant import SimulatedPlant
 from envs.spec import Role, SystemSpec
 from envs.task import Task
 from telemetry.workload import Demand
-from training.references import BEST_STATIC, HEURISTICS
-from training.rollout import rollout
-from training.scores import score_rollout
+from training.heuristics import HEURISTICS, Bounds, Heuristic
+from training.references import BEST_STATIC, TUNED
+from training.rollout import play
 
-Bounds = dict[str, tuple[float, float]]
-
-THRESHOLD_BOUNDS: Bounds = {
-    "serving": (0.3, 0.95),
-    "training": (0.3, 0.95),
-    "ingest": (0.3, 0.95),
-    "window_periods": (1.0, 40.0),
-    "tolerance": (0.02, 0.3),
-}
-AIMD_BOUNDS: Bounds = {
-    "increase_cores": (0.02, 0.4),
-    "decrease": (0.5, 0.92),  # closer to 1 the move would be within the dead band
-    "slack": (0.05, 0.8),
-    "growth": (0.02, 1.0),
-}
-BATCH_BOUNDS: Bounds = {"increase_batch": (0.5, 8.0), "decrease_batch": (0.3, 0.99)}
-"""Ranges of the search; they contain the published defaults."""
+Score = Callable[[np.ndarray], np.ndarray]
+"""(S, n) candidates -> (S,) mean reward, higher is better."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +38,13 @@ class SearchConfig:
     population: int = 48
     """Candidates in one generation."""
     generations: int = 25
-    """Generations after the first, which is a Latin hypercube over the whole range."""
-    periods: int = 240
-    """Length of a candidate's episode on each demand."""
+    """Generations after the first, which is a Latin hypercube over the whole range and what is default or published."""
+    periods: int = 600
+    """Length of a candidate's episode on each demand. Default: a whole compressed day, as in an evaluation; a rule that
+    looks back for 300 periods has done nothing yet after 240."""
+    every_demand: int = 2
+    """One of so many demands is played, from the first on. Default 2: whole days of half of them tell more than parts
+    of all, at the same price."""
     peak_share: tuple[float, float] = (0.5, 0.95)
     """As in training, and with randomised parameters, as there: the references meet what the policies meet."""
     seed: int = 0
@@ -65,12 +55,6 @@ class SearchConfig:
         return self.population * (self.generations + 1)
 
 
-Score = Callable[[np.ndarray], np.ndarray]
-"""(S, n) candidates -> (S,) mean reward, higher is better."""
-Make = Callable[[dict[str, np.ndarray], np.ndarray], dict[Role, Policy]]
-"""A heuristic with the given parameters, (S * D,) each, that leaves the other knobs at a setting (n_knobs,)."""
-
-
 def run_search(
     spec: SystemSpec,
     demands: Sequence[Demand],
@@ -78,6 +62,7 @@ def run_search(
     *,
     config: SearchConfig | None = None,
     parameters: Parameters | None = None,
+    heuristics: Sequence[Heuristic] = HEURISTICS,
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Search the best static setting, then each heuristic's parameters with the other knobs at it.
@@ -88,41 +73,61 @@ def run_search(
         out: folder for `best_static.json` and `heuristics.json`; None writes nothing.
         config: budget.
         parameters: of the simulator; None is its default.
+        heuristics: which ones are tuned.
         on_progress: called after every generation.
 
     Returns:
         `best_static` and `heuristics`, as in the files.
     """
     config = config or SearchConfig()
-    trial = _Trial(spec, demands, config, parameters)
+    trial = Trial(spec, demands[:: config.every_demand], config, parameters)
     how = {
         "fingerprint": spec.fingerprint,
         "method": "differential evolution (scipy), objective: mean reward on the training demands",
-        "demands": [demand.name for demand in demands],
+        "demands": [demand.name for demand in trial.demands],
         **vars(config),
         "evaluations": config.evaluations,
     }
-    report = _Counter(on_progress, 4 * (config.generations + 1))
-    knobs = KnobScaling(spec.knobs)
+    report = _Counter(on_progress, (1 + len(heuristics)) * (config.generations + 1))
     span = {knob.name: (-1.0, 1.0) for knob in spec.knobs}
-    best, score = evolve(
-        trial.statics, span, config, report.called("static setting"), start=knobs.scale(spec.default_setting)
-    )
+    begun = perf_counter()
+    best, score = evolve(trial.statics, span, config, report.called("static setting"), start=trial.default)
     setting = trial.setting(best)
-    static = how | {"score": score, "setting": dict(zip(spec.knob_names, setting.tolist(), strict=True))}
-    heuristics: dict[str, Any] = dict(how)
-    for name, make, bounds in (
-        ("threshold", trial.threshold, THRESHOLD_BOUNDS),
-        ("aimd", trial.aimd, AIMD_BOUNDS),
-        ("aimd+batch", trial.aimd_and_batch, AIMD_BOUNDS | BATCH_BOUNDS),
-    ):
-        found, score = evolve(trial.of(make, bounds, setting), bounds, config, report.called(name))
-        heuristics[name] = {"score": score, "parameters": dict(zip(bounds, found.tolist(), strict=True))}
+    static = {
+        **how,
+        "score": score,
+        "seconds": round(perf_counter() - begun, 1),
+        "setting": dict(zip(spec.knob_names, setting.tolist(), strict=True)),
+    }
+    tuned: dict[str, Any] = dict(how)
+    for heuristic in heuristics:
+        tuned[heuristic.name] = tune(heuristic, trial, setting, report.called(heuristic.name))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        for file, content in ((BEST_STATIC, static), (HEURISTICS, heuristics)):
+        for file, content in ((BEST_STATIC, static), (TUNED, tuned)):
             (out / file).write_text(json.dumps(content, indent=2) + "\n")
-    return {"best_static": static, "heuristics": heuristics}
+    return {"best_static": static, "heuristics": tuned}
+
+
+def tune(
+    heuristic: Heuristic, trial: Trial, setting: np.ndarray, on_generation: Callable[[float], None]
+) -> dict[str, Any]:
+    """Search one heuristic's parameters, with the knobs that it leaves alone at `setting`, (n_knobs,).
+
+    Returns:
+        JSON-able: `score`, `published_score` (of the parameters as published, as near as the ranges allow), `seconds`
+        that it took, `parameters`.
+    """
+    begun = perf_counter()
+    score = trial.of(heuristic, setting)
+    published = float(score(heuristic.start[None])[0])
+    found, best = evolve(score, heuristic.ranges, trial.config, on_generation, start=heuristic.start)
+    return {
+        "score": best,
+        "published_score": published,
+        "seconds": round(perf_counter() - begun, 1),
+        "parameters": dict(zip(heuristic.ranges, found.tolist(), strict=True)),
+    }
 
 
 def evolve(
@@ -172,74 +177,70 @@ def evolve(
     return np.asarray(found.x), -float(found.fun)
 
 
-class _Trial:
-    """Scores candidates: each on every demand, all in one batch, always with the same seeds (paired)."""
+class Trial:
+    """Scores candidates: each on every demand, all in one batch, always with the same seeds (paired).
+
+    As in an evaluation, all begin with the static default in force.
+
+    Args:
+        spec: the system.
+        demands: that every candidate meets.
+        config: length, load, seed.
+        parameters: of the simulator; None is its default.
+    """
 
     def __init__(
-        self,
-        spec: SystemSpec,
-        demands: Sequence[Demand],
-        config: SearchConfig,
-        parameters: Parameters | None,
+        self, spec: SystemSpec, demands: Sequence[Demand], config: SearchConfig, parameters: Parameters | None = None
     ) -> None:
-        self._spec, self._demands, self._config, self._parameters = spec, list(demands), config, parameters
+        self.demands, self.config = list(demands), config
+        self._spec, self._parameters = spec, parameters
         self._tasks = {role: Task(spec, role) for role in Role}
-        self._knobs = KnobScaling(spec.knobs)
+        self._knobs, self._objective = KnobScaling(spec.knobs), Objective(spec)
+        self.default = self._knobs.scale(spec.default_setting)
+        """The static default as a candidate, (n_knobs,) in [-1, 1]."""
 
     def setting(self, candidates: np.ndarray) -> np.ndarray:
         """(..., n_knobs) in [-1, 1] -> settings in natural units that the host can grant."""
-        return self._tasks[Role.ALLOCATION].fit_cpu(self._knobs.unscale(candidates))
+        return self._tasks[Role.ALLOCATION].fit(self._knobs.unscale(candidates))
 
     def statics(self, candidates: np.ndarray) -> np.ndarray:
         """Scores of settings (S, n_knobs), scaled to [-1, 1]."""
         settings = self._per_system(self.setting(candidates))  # (S * D, n_knobs)
-        policies: dict[Role, Policy] = {role: StaticPolicy(task, settings) for role, task in self._tasks.items()}
-        return self._score(policies, settings)
+        policies = {role: StaticPolicy(task, settings) for role, task in self._tasks.items()}
+        return self._score(policies, len(candidates))
 
-    def of(self, make: Make, bounds: Bounds, setting: np.ndarray) -> Score:
+    def of(self, heuristic: Heuristic, setting: np.ndarray) -> Score:
         """The score function of a heuristic's parameters, with the knobs that it leaves alone at `setting`."""
 
         def score(candidates: np.ndarray) -> np.ndarray:
-            columns = dict(zip(bounds, self._per_system(candidates).T, strict=True))  # each (S * D,)
-            settings = np.broadcast_to(setting, (len(candidates) * len(self._demands), len(setting)))
-            return self._score(make(columns, setting), settings)
+            columns = dict(zip(heuristic.ranges, self._per_system(candidates).T, strict=True))  # each (S * D,)
+            return self._score(heuristic.policies(self._spec, setting, columns), len(candidates))
 
         return score
 
-    def threshold(self, columns: dict[str, np.ndarray], setting: np.ndarray) -> dict[Role, Policy]:
-        """The threshold rule with parameters (S * D,)."""
-        policy = ThresholdPolicy(self._tasks[Role.ALLOCATION], ThresholdParameters(**columns))
-        return {Role.ALLOCATION: policy, Role.TUNING: StaticPolicy(self._tasks[Role.TUNING], setting)}
-
-    def aimd(self, columns: dict[str, np.ndarray], setting: np.ndarray) -> dict[Role, Policy]:
-        """AIMD on cores."""
-        policy = AimdPolicy(self._tasks[Role.ALLOCATION], AimdParameters(**columns))
-        return {Role.ALLOCATION: policy, Role.TUNING: StaticPolicy(self._tasks[Role.TUNING], setting)}
-
-    def aimd_and_batch(self, columns: dict[str, np.ndarray], setting: np.ndarray) -> dict[Role, Policy]:
-        """AIMD on cores and on the serving batch."""
-        parameters = AimdParameters(**columns)
-        batch = BatchAimdPolicy(self._tasks[Role.TUNING], setting, parameters)
-        return {Role.ALLOCATION: AimdPolicy(self._tasks[Role.ALLOCATION], parameters), Role.TUNING: batch}
-
     def _per_system(self, candidates: np.ndarray) -> np.ndarray:
-        return np.repeat(candidates, len(self._demands), axis=0)
+        return np.repeat(candidates, len(self.demands), axis=0)
 
-    def _score(self, policies: dict[Role, Policy], start: np.ndarray) -> np.ndarray:
-        n, count = len(start), len(self._demands)
+    def _score(self, policies: Mapping[Role, Policy], candidates: int) -> np.ndarray:
+        """(S,) mean reward over periods and demands, of policies for S * D systems."""
+        count = len(self.demands)
+        n = candidates * count
         plant = SimulatedPlant(
             self._spec,
-            self._demands,
+            self.demands,
             n=n,
             parameters=self._parameters,
             randomize=True,
-            peak_share=self._config.peak_share,
+            peak_share=self.config.peak_share,
         )
-        demand = np.tile(np.arange(count), n // count)
-        plant.reset(seed=self._config.seed + demand, demand_indices=demand)  # the same noise for every candidate
-        played = rollout(plant, policies, self._config.periods, start_setting=start)
-        rewards = score_rollout(self._spec, played).reward  # (S * D,)
-        return np.asarray(rewards.reshape(-1, count).mean(axis=1))
+        demand = np.tile(np.arange(count), candidates)
+        plant.reset(seed=self.config.seed + demand, demand_indices=demand)  # the same noise for every candidate
+        rewards = np.zeros(n)
+        # Added up as they come: to keep every period of 2000 systems takes more time than to simulate them.
+        for period in islice(play(plant, policies), self.config.periods):
+            assessed = self._objective.assess(period.values, period.setting, period.moved)
+            rewards += sum(assessed.terms.values())
+        return np.asarray(rewards.reshape(-1, count).mean(axis=1) / self.config.periods)
 
 
 class _Counter:

@@ -1,4 +1,4 @@
-"""Trains the policy of one role in simulation and writes its artifact."""
+"""Trains the policy of one task in simulation and writes its artifact."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from envs.task import Task
 from training.config import TrainingConfig
 from training.demands import load_demands
 from training.references import References, load_references, reference_policies
-from training.rollout import rollout
+from training.rollout import Policies, rollout
 from training.scores import score_rollout
 
 VALIDATION_SEED = 12_345
@@ -46,38 +46,40 @@ class TrainingReport:
 
 
 def run_train(
-    role: Role,
+    name: str,
     out: Path,
     spec: SystemSpec,
     *,
     config: TrainingConfig | None = None,
     parameters: Parameters | None = None,
     log_directory: Path | None = None,
+    resume: bool = False,
     on_progress: Progress | None = None,
 ) -> TrainingReport:
-    """Train one role, the other one driven by a partner, and write the best of the seeds to `out`.
+    """Train one role, the other one driven by a partner, or both jointly; write the best of the seeds to `out`.
 
     The partner is the best static setting or, where the configuration asks for it, the policy in the sibling folder of
     `out` (so that tuning meets the allocation just trained), else the shipped one, if there is one.
 
     Args:
-        role: whose knobs the policy sets.
+        name: of the task: `allocation`, `tuning` or `joint`.
         out: folder of the artifact, e.g. `models/allocation`.
         spec: the system.
-        config: None is the shipped configuration of the role.
+        config: None is the shipped configuration of the task.
         parameters: of the simulator; None is its default.
         log_directory: TensorBoard scalars and checkpoints, one folder for each seed; None keeps none.
+        resume: go on from the checkpoints in `log_directory`, exactly as if the training had never stopped.
         on_progress: called after every rollout, over all seeds.
 
     Raises:
         ConfigError: there is no usable shipped configuration.
-        ValueError: unknown demand family.
+        ValueError: unknown task or demand family, or a checkpoint of another training.
     """
-    config = config or TrainingConfig.load(None, role)
-    run = _Run(role, spec, config, parameters, load_references(spec), out)
+    config = config or TrainingConfig.load(None, name)
+    run = _Run(Task(spec, name), spec, config, parameters, load_references(spec), out)
     scores, curves, best = run.reference_scores(), {}, None
     for i, seed in enumerate(config.seeds):
-        hooks = run.hooks(log_directory, seed, _share(on_progress, i, len(config.seeds)))
+        hooks = run.hooks(log_directory, seed, resume, _share(on_progress, i, len(config.seeds)))
         result = train_ppo(config.ppo, run.environment(seed), seed=seed, hooks=hooks)
         curves[seed] = result.curve
         score = run.validate(result.policy)
@@ -86,7 +88,7 @@ def run_train(
             best = (score, result.policy)
     if best is None:
         raise ValueError("a training needs at least one seed, the configuration lists none")
-    policy = MlpPolicy(best[1].layers, f"ppo-{role}")
+    policy = MlpPolicy(best[1].layers, f"ppo-{name}")
     save(out, policy, run.task, run.card(scores))
     return TrainingReport(out, policy, scores, curves)
 
@@ -96,19 +98,21 @@ class _Run:
 
     def __init__(
         self,
-        role: Role,
+        task: Task,
         spec: SystemSpec,
         config: TrainingConfig,
         parameters: Parameters | None,
         references: References,
         out: Path,
     ) -> None:
-        self.task, self._spec, self._config, self._parameters = Task(spec, role), spec, config, parameters
+        self.task, self._spec, self._config, self._parameters = task, spec, config, parameters
         self._start = references.best_static
         self._references = reference_policies(spec, references)
-        self._other = next(other for other in Role if other is not role)
-        learned = _partner(self._other, spec, out) if config.partner == "policy" else None
-        self._partner = learned or self._references["best_static"][self._other]
+        self._partners: dict[str, Policy] = {}
+        if task.role is not None:
+            other = next(other for other in Role if other is not task.role)
+            learned = _partner(other, spec, out) if config.partner == "policy" else None
+            self._partners[other] = learned or self._references["best_static"][other]
         period = spec.control_period_seconds
         self._demands = load_demands(config.demands, period)
         self._held_out = load_demands(config.validation, period)
@@ -122,7 +126,7 @@ class _Run:
             self._spec,
             self._demands,
             episode_steps=config.episode_periods,
-            partner=self._partner,
+            partner=next(iter(self._partners.values()), None),
             start_setting="random",  # so that it learns the way back from anywhere
             partner_setting=self._start,
             stagger=True,  # without it every rollout holds one phase of the episode, and PPO becomes unstable
@@ -134,13 +138,13 @@ class _Run:
 
     def validate(self, policy: Policy) -> float:
         """Mean reward on the held-out demands with randomised parameters, always the same batch."""
-        return self._mean_reward({self.task.role: policy, self._other: self._partner})
+        return self._mean_reward({self.task.name: policy, **self._partners})
 
     def reference_scores(self) -> dict[str, float]:
         """The same of the references."""
         return {name: self._mean_reward(policies) for name, policies in self._references.items()}
 
-    def _mean_reward(self, policies: dict[Role, Policy]) -> float:
+    def _mean_reward(self, policies: Policies) -> float:
         n = len(self._held_out)
         plant = SimulatedPlant(
             self._spec, self._held_out, n=n, seed=VALIDATION_SEED, parameters=self._parameters, randomize=True
@@ -149,15 +153,16 @@ class _Run:
         played = rollout(plant, policies, self._config.validation_periods)
         return float(score_rollout(self._spec, played).reward.mean())
 
-    def hooks(self, log_directory: Path | None, seed: int, on_progress: Progress | None) -> TrainingHooks:
+    def hooks(self, log_directory: Path | None, seed: int, resume: bool, on_progress: Progress | None) -> TrainingHooks:
         """Progress, validation and logs of one seed."""
-        folder = log_directory / f"{self.task.role}-seed{seed}" if log_directory else None
+        folder = log_directory / f"{self.task.name}-seed{seed}" if log_directory else None
         return TrainingHooks(
             on_progress=on_progress,
             evaluate=self.validate,
             initial_action=self.task.encode(self._start),
             log_directory=folder,
             checkpoint_directory=folder,
+            resume=resume,
         )
 
     def card(self, scores: dict[str, float]) -> dict[str, Any]:
@@ -165,7 +170,7 @@ class _Run:
         return {
             "training": self._config.model_dump(mode="json"),
             "seeds": list(self._config.seeds),
-            "partner": self._partner.name,
+            "partner": next((partner.name for partner in self._partners.values()), None),
             "scores": {f"{name}, mean validation reward": round(score, 4) for name, score in scores.items()},
             "limits": "Trained in simulation only. Outside the spec's bounds and the trained loads it was never tried.",
         }

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from agents.heuristics.knobs import Number
+from agents.heuristics.readings import Readings
 from envs.spec import Role
 from envs.task import Task
 
-Number = float | np.ndarray
 LATENCY = "serving_latency_p99_seconds"
 ACCURACY = "serving_accuracy_ratio"
 BATCH = "serving_batch_size"
@@ -55,16 +56,20 @@ class AimdPolicy:
         self.name, self.task = name, task
         self.parameters = parameters or AimdParameters()
         self._backlog: dict[str, np.ndarray] = {}
+        used = (objective.cpu_used for objective in task.spec.workloads.values())
+        bound = (slo.metric for slo in task.spec.slos)
+        self._read = list(dict.fromkeys([*used, *bound, *_BACKLOGS.values(), LATENCY]))
+        self._readings = Readings(task, self._read)
 
     def act(self, observation: np.ndarray) -> np.ndarray:
         """(..., n_observation) -> (..., n_action)."""
         setting = self.task.setting(observation)  # (..., n_knobs)
+        seen = dict(zip(self._read, self._readings(observation), strict=True))  # metric -> (...)
         for workload, objective in self.task.spec.workloads.items():
             knob = self.task.spec.knob_index(objective.cpu_knob)
-            cores = setting[..., knob]
-            used = self.task.reading(observation, objective.cpu_used)
-            short = self._missed(workload, observation) | self._growing(workload, observation)
-            calm = ~short & (used < (1.0 - self.parameters.slack) * cores) & self._fast(workload, observation)
+            cores, used = setting[..., knob], seen[objective.cpu_used]
+            short = self._missed(workload, seen) | self._growing(workload, seen)
+            calm = ~short & (used < (1.0 - self.parameters.slack) * cores) & self._fast(workload, seen)
             lower = cores * self.parameters.decrease
             setting[..., knob] = np.where(short, cores + self.parameters.increase_cores, np.where(calm, lower, cores))
         return self.task.encode(setting)
@@ -73,31 +78,31 @@ class AimdPolicy:
         """Forget the backlogs of the period before."""
         self._backlog.clear()
 
-    def _missed(self, workload: str, observation: np.ndarray) -> np.ndarray:
+    def _missed(self, workload: str, seen: dict[str, np.ndarray]) -> np.ndarray:
         """Whether an SLO on one of the workload's own metrics is broken, (...) bool."""
-        missed = np.zeros(observation.shape[:-1], dtype=bool)
+        missed = np.zeros(seen[LATENCY].shape, dtype=bool)
         for slo in self.task.spec.slos:
             # Accuracy is left out: it says how fresh the model is, which the server's cores do not change.
             if slo.metric.startswith(f"{workload}_") and slo.metric != ACCURACY:
-                reading = self.task.reading(observation, slo.metric)
+                reading = seen[slo.metric]
                 missed |= reading > slo.at_most if slo.at_most is not None else reading < slo.at_least
         return missed
 
-    def _growing(self, workload: str, observation: np.ndarray) -> np.ndarray:
+    def _growing(self, workload: str, seen: dict[str, np.ndarray]) -> np.ndarray:
         """Whether the backlog grew since the last period, (...) bool; False in the first."""
         metric = _BACKLOGS[workload]
-        backlog = self.task.reading(observation, metric)
+        backlog = seen[metric]
         before = self._backlog.get(workload, backlog)
         self._backlog[workload] = backlog
         # Below the metric's knee a backlog is what every healthy batching system holds.
         return (backlog > before * (1.0 + self.parameters.growth)) & (backlog > self.task.catalogue[metric].knee)
 
-    def _fast(self, workload: str, observation: np.ndarray) -> np.ndarray:
+    def _fast(self, workload: str, seen: dict[str, np.ndarray]) -> np.ndarray:
         """Whether latency leaves slack, (...) bool; True for workloads without latency."""
         if workload != "serving":
-            return np.ones(observation.shape[:-1], dtype=bool)
+            return np.ones(seen[LATENCY].shape, dtype=bool)
         limit = (1.0 - self.parameters.slack) * self.task.spec.latency_slo_seconds
-        return np.asarray(self.task.reading(observation, LATENCY) < limit)
+        return np.asarray(seen[LATENCY] < limit)
 
 
 class BatchAimdPolicy:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 
+from agents.heuristics.knobs import Number
+from agents.heuristics.window import Window
 from envs.spec import Role
 from envs.task import Task
-
-Number = float | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,9 @@ class ThresholdPolicy:
             raise ValueError(f"the threshold rule sets CPU grants: it needs the allocation role, given {task.name}")
         self.name, self.task = name, task
         self.parameters = parameters or ThresholdParameters()
-        longest = int(np.max(self.parameters.window_periods))
-        self._recent: dict[str, deque[np.ndarray]] = {w: deque(maxlen=max(1, longest)) for w in task.spec.workloads}
+        self._recent: dict[str, Window] = {
+            workload: Window(self.parameters.window_periods) for workload in task.spec.workloads
+        }
 
     def act(self, observation: np.ndarray) -> np.ndarray:
         """(..., n_observation) -> (..., n_action)."""
@@ -71,8 +71,5 @@ class ThresholdPolicy:
         ratio = used / granted / getattr(self.parameters, workload)
         keep = ~(np.abs(1.0 - ratio) > self.parameters.tolerance)  # also where the ratio is NaN
         recent = self._recent[workload]
-        recent.append(np.where(keep, granted, granted * ratio))
-        asked = recent[-1]
-        for age, past in enumerate(reversed(recent)):
-            asked = np.where(age < np.asarray(self.parameters.window_periods), np.maximum(asked, past), asked)
-        return asked
+        recent.add(np.where(keep, granted, granted * ratio))
+        return recent.largest()

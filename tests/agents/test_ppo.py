@@ -1,12 +1,15 @@
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3 import PPO
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from agents.ppo import BatchVecEnv, TrainingHooks, export, train_ppo
+from agents.ppo import BatchVecEnv, NumpyPPO, TrainingHooks, export, train_ppo
 from agents.ppo_config import PpoConfig
 
 EPISODE = 8
@@ -90,6 +93,15 @@ def test_the_best_policy_seen_is_the_one_returned():
     assert result.policy is seen[1]
 
 
+def test_a_training_that_gets_no_better_stops(tmp_path: Path):
+    marks = iter([0.1, 0.9, 0.3, 0.2])
+    config = QUICK.model_copy(update={"evaluations": 20, "patience": 2})
+    hooks = TrainingHooks(evaluate=lambda policy: next(marks), checkpoint_directory=tmp_path, resume=True)
+    result = train_ppo(config, Follow(32), hooks=hooks)
+    assert [mark for _, mark in result.curve] == [0.1, 0.9, 0.3, 0.2]
+    assert train_ppo(config, Follow(32), hooks=hooks).curve == result.curve  # and stays stopped
+
+
 def test_the_same_seed_gives_the_same_actions_and_another_seed_others():
     config = QUICK.model_copy(update={"total_steps": 2048})
     first, again, other = (train_ppo(config, Follow(32), seed=seed).policy for seed in (5, 5, 6))
@@ -159,6 +171,108 @@ def test_scalars_and_a_checkpoint_are_written(tmp_path: Path):
     assert (tmp_path / "last.zip").is_file()
     assert list(tmp_path.rglob("events.out.tfevents.*"))
     assert calls == [(512, 1024), (1024, 1024)]
+
+
+class Stopped(Exception):
+    """Stands for the power cut."""
+
+
+def stop_at(steps: int):
+    def progress(done: int, total: int, message: str) -> None:
+        if done >= steps:
+            raise Stopped
+
+    return progress
+
+
+def test_a_training_that_was_cut_off_goes_on_exactly(tmp_path: Path):
+    config = QUICK.model_copy(update={"total_steps": 4096})
+    straight = train_ppo(config, Follow(32), seed=3, hooks=TrainingHooks(evaluate=score))
+    hooks = TrainingHooks(evaluate=score, checkpoint_directory=tmp_path, resume=True)
+    with pytest.raises(Stopped):
+        train_ppo(config, Follow(32), seed=3, hooks=replace(hooks, on_progress=stop_at(3000)))
+    resumed = train_ppo(config, Follow(32), seed=3, hooks=hooks)
+    assert resumed.curve == straight.curve
+    assert resumed.model.num_timesteps == straight.model.num_timesteps
+    for one, other in zip(resumed.model.policy.parameters(), straight.model.policy.parameters(), strict=True):
+        assert (one == other).all()
+
+
+def test_a_finished_training_that_is_resumed_gives_the_same_policy_again(tmp_path: Path):
+    config = QUICK.model_copy(update={"total_steps": 1024})
+    hooks = TrainingHooks(evaluate=score, checkpoint_directory=tmp_path, resume=True)
+    first, again = (train_ppo(config, Follow(32), hooks=hooks) for _ in range(2))
+    observations = np.random.default_rng(0).uniform(-1, 1, (8, 2))
+    np.testing.assert_array_equal(first.policy.act(observations), again.policy.act(observations))
+    assert first.curve == again.curve
+
+
+@pytest.mark.parametrize("changed", [{"seed": 1}, {"config": QUICK.model_copy(update={"gamma": 0.6})}])
+def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path, changed):
+    given = {"config": QUICK.model_copy(update={"total_steps": 512}), "seed": 0}
+    hooks = TrainingHooks(checkpoint_directory=tmp_path, resume=True)
+    train_ppo(env=Follow(32), hooks=hooks, **given)
+    with pytest.raises(ValueError, match="seed"):
+        train_ppo(env=Follow(32), hooks=hooks, **(given | changed))
+
+
+def test_stable_baselines3_loads_the_file_and_predicts_the_same(tmp_path: Path):
+    config = QUICK.model_copy(update={"total_steps": 1024})
+    model = train_ppo(config, Follow(32), hooks=TrainingHooks(checkpoint_directory=tmp_path)).model
+    loaded = PPO.load(tmp_path / "last.zip", device="cpu")
+    observations = np.random.default_rng(0).uniform(-1, 1, (50, 2)).astype(np.float32)
+    for one, other in zip(
+        loaded.predict(observations, deterministic=True), model.predict(observations, deterministic=True), strict=True
+    ):
+        assert one is other is None or (one == other).all()
+
+
+def test_stable_baselines3_can_train_on_from_the_file(tmp_path: Path):
+    config = QUICK.model_copy(update={"total_steps": 2048})
+    train_ppo(config, Follow(32), hooks=TrainingHooks(checkpoint_directory=tmp_path))
+    loaded = PPO.load(tmp_path / "last.zip", env=BatchVecEnv(Follow(32)), device="cpu")
+    before = score(export(loaded))
+    loaded.learning_rate = 3e-3
+    loaded._setup_lr_schedule()
+    loaded.learn(10_000)
+    assert score(export(loaded)) > before
+
+
+def test_rollouts_are_those_of_stable_baselines3(monkeypatch):
+    """Same parameters and same noise: same actions, values, probabilities, returns and advantages; with truncations."""
+    ours, theirs = (
+        kind("MlpPolicy", BatchVecEnv(Follow(16)), n_steps=24, batch_size=16, n_epochs=1, seed=4, learning_rate=0.0)
+        for kind in (NumpyPPO, PPO)
+    )
+    noise = iter(np.random.default_rng(4).standard_normal((24, 16, 2), dtype=np.float32))
+    monkeypatch.setattr(
+        torch.distributions.Normal, "rsample", lambda self: self.loc + self.scale * torch.from_numpy(next(noise))
+    )
+    theirs.learn(16 * 24)
+    ours.learn(16 * 24)
+    for name in ("observations", "actions", "values", "log_probs", "returns", "advantages"):
+        expected = getattr(theirs.rollout_buffer, name)
+        got = theirs.rollout_buffer.swap_and_flatten(getattr(ours.rollout_buffer, name))
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_the_scalars_tell_how_the_learning_goes(tmp_path: Path):
+    config = QUICK.model_copy(update={"total_steps": 2048})
+    train_ppo(config, Follow(32), hooks=TrainingHooks(evaluate=score, log_directory=tmp_path))
+    log = EventAccumulator(str(next(tmp_path.rglob("events.out.tfevents.*")).parent))
+    log.Reload()
+    assert {
+        "train/approx_kl", "train/clip_fraction", "train/entropy", "train/explained_variance", "train/learning_rate",
+        "time/fps", "rollout/reward", "rollout/slo_met", "terms/miss", "terms/change", "validation/score",
+    } <= set(log.Tags()["scalars"])  # fmt: skip
+    rates = [event.value for event in log.Scalars("train/learning_rate")]
+    assert rates == sorted(rates, reverse=True)
+
+
+@pytest.mark.parametrize("wrong", [{"use_sde": True}, {"clip_range_vf": 0.2}])
+def test_what_the_numpy_loop_does_not_do_is_refused(wrong):
+    with pytest.raises(ValueError, match="clip_range_vf"):
+        NumpyPPO("MlpPolicy", BatchVecEnv(Follow(4)), n_steps=4, batch_size=16, **wrong)
 
 
 def test_environment_and_configuration_must_agree_on_the_number_of_systems():

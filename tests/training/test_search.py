@@ -3,11 +3,18 @@ import json
 import numpy as np
 import pytest
 
+from agents.heuristics.static import StaticPolicy
+from envs.simulator.simulated_plant import SimulatedPlant
+from envs.spec import Role
+from envs.task import Task
 from training.demands import DemandConfig, load_demands
-from training.references import BEST_STATIC, HEURISTICS, load_references, reference_policies
-from training.search import AIMD_BOUNDS, THRESHOLD_BOUNDS, SearchConfig, evolve, run_search
+from training.heuristics import HEURISTICS
+from training.references import BEST_STATIC, TUNED, load_references, reference_policies
+from training.rollout import rollout
+from training.scores import score_rollout
+from training.search import SearchConfig, Trial, evolve, run_search, tune
 
-TINY = SearchConfig(population=8, generations=2, periods=30)
+TINY = SearchConfig(population=8, generations=2, periods=30, every_demand=1)
 
 
 def paraboloid(candidates: np.ndarray) -> np.ndarray:
@@ -50,15 +57,28 @@ def found(spec, tmp_path_factory):
 
 def test_what_was_found_is_written_with_how_it_was_found(spec, found):
     out, calls = found
-    static, heuristics = (json.loads((out / name).read_text()) for name in (BEST_STATIC, HEURISTICS))
-    assert static["fingerprint"] == heuristics["fingerprint"] == spec.fingerprint
-    assert static["evaluations"] == TINY.evaluations
+    static, tuned = (json.loads((out / name).read_text()) for name in (BEST_STATIC, TUNED))
+    assert static["fingerprint"] == tuned["fingerprint"] == spec.fingerprint
+    assert static["evaluations"] == tuned["evaluations"] == TINY.evaluations
     assert set(static["setting"]) == set(spec.knob_names)
-    assert set(heuristics["threshold"]["parameters"]) == set(THRESHOLD_BOUNDS)
-    assert set(heuristics["aimd"]["parameters"]) == set(AIMD_BOUNDS)
-    assert set(heuristics["aimd+batch"]["parameters"]) == {*AIMD_BOUNDS, "increase_batch", "decrease_batch"}
-    assert [done for done, _, _ in calls] == list(range(1, 13))
-    assert calls[-1][1] == 12
+    for heuristic in HEURISTICS:
+        assert set(tuned[heuristic.name]["parameters"]) == set(heuristic.ranges)
+    generations = 3 * (1 + len(HEURISTICS))
+    assert [done for done, _, _ in calls] == list(range(1, generations + 1))
+    assert calls[-1][1] == generations
+    assert calls[-1][2].startswith(HEURISTICS[-1].name)
+
+
+def test_tuned_is_never_worse_than_published(found):
+    tuned = json.loads((found[0] / TUNED).read_text())
+    assert all(tuned[h.name]["score"] >= tuned[h.name]["published_score"] - 1e-9 for h in HEURISTICS)
+
+
+def test_what_was_found_is_within_the_ranges(found):
+    tuned = json.loads((found[0] / TUNED).read_text())
+    for heuristic in HEURISTICS:
+        for name, (low, high) in heuristic.ranges.items():
+            assert low <= tuned[heuristic.name]["parameters"][name] <= high
 
 
 def test_what_was_found_is_read_again(spec, found):
@@ -66,9 +86,51 @@ def test_what_was_found_is_read_again(spec, found):
     static = json.loads((found[0] / BEST_STATIC).read_text())
     assert references.best_static.tolist() == list(static["setting"].values())
     assert references.best_static[:3].sum() <= spec.cores + 1e-9
-    assert set(reference_policies(spec, references)) == {"static", "best_static", "threshold", "aimd", "aimd+batch"}
+    assert set(references.parameters) == {heuristic.name for heuristic in HEURISTICS}
+    names = {"static", "best_static"} | {heuristic.name for heuristic in HEURISTICS}
+    assert set(reference_policies(spec, references)) == names
 
 
 def test_what_was_found_for_another_spec_is_not_used(spec, found):
     other = spec.model_copy(update={"window_periods": 9})
-    assert load_references(other, found[0]).best_static.tolist() == spec.default_setting.tolist()
+    references = load_references(other, found[0])
+    assert references.best_static.tolist() == spec.default_setting.tolist()
+    assert references.parameters == {}
+
+
+def test_one_of_so_many_demands_is_played(spec):
+    demands = load_demands(DemandConfig(families=("smd",), seeds=(1, 2, 3), episode_seconds=60.0), 1.0)
+    config = SearchConfig(population=8, generations=0, periods=5, every_demand=2)
+    result = run_search(spec, demands, None, config=config, heuristics=HEURISTICS[:1])
+    assert result["best_static"]["demands"] == [demands[0].name, demands[2].name]
+
+
+@pytest.mark.parametrize("heuristic", HEURISTICS, ids=lambda heuristic: heuristic.name)
+def test_a_candidate_scores_the_same_alone_and_in_a_generation(spec, heuristic):
+    demands = load_demands(DemandConfig(families=("smd", "servegen"), seeds=(1,), episode_seconds=60.0), 1.0)
+    score = Trial(spec, demands, TINY).of(heuristic, spec.default_setting)
+    low, high = np.array(list(heuristic.ranges.values())).T
+    candidates = np.stack([low, heuristic.start, high])
+    together = score(candidates)
+    assert together == pytest.approx([float(score(one[None])[0]) for one in candidates], abs=1e-3)
+
+
+def test_the_score_of_a_static_setting_is_its_mean_reward(spec):
+    demands = load_demands(DemandConfig(families=("smd",), seeds=(1, 2), episode_seconds=60.0), 1.0)
+    trial = Trial(spec, demands, TINY)
+    plant = SimulatedPlant(spec, demands, n=2, randomize=True, peak_share=TINY.peak_share)
+    plant.reset(seed=np.arange(2), demand_indices=np.arange(2))
+    held = {role: StaticPolicy(Task(spec, role), spec.default_setting) for role in Role}
+    played = rollout(plant, held, TINY.periods)
+    expected = score_rollout(spec, played).reward.mean()
+    assert trial.statics(trial.default[None])[0] == pytest.approx(expected, rel=1e-9)
+
+
+def test_tuning_says_what_it_took(spec):
+    demands = load_demands(DemandConfig(families=("smd",), seeds=(1,), episode_seconds=60.0), 1.0)
+    trial = Trial(spec, demands, SearchConfig(population=6, generations=1, periods=20))
+    bests = []
+    result = tune(HEURISTICS[0], trial, spec.default_setting, bests.append)
+    assert set(result) == {"score", "published_score", "seconds", "parameters"}
+    assert len(bests) == 2
+    assert result["score"] == pytest.approx(max(bests))

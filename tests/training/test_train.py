@@ -38,7 +38,7 @@ def test_training_writes_an_artifact_that_loads_and_a_card_that_tells_how(spec, 
 def test_the_partner_is_the_one_that_the_configuration_names(spec, tmp_path: Path):
     one = TINY.model_copy(update={"seeds": (0,)})
     run_train(Role.ALLOCATION, tmp_path / "allocation", spec, config=one)
-    assert read_card(tmp_path / "allocation")["partner"] == "static"
+    assert read_card(tmp_path / "allocation")["partner"] == "best_static"
     run_train(Role.TUNING, tmp_path / "tuning", spec, config=one.model_copy(update={"partner": "policy"}))
     assert read_card(tmp_path / "tuning")["partner"] == "ppo-allocation"
 
