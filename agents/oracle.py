@@ -32,8 +32,8 @@ class OraclePolicy:
     """Model-predictive control with perfect knowledge, for the joint task.
 
     Every few periods it tries settings on copies of the plant, which replay the true future down to the noise, and
-    takes the one with the largest reward over the horizon: the cross-entropy method (Rubinstein 1999) around what it held
-    last, with given settings among the candidates. The true optimum lies above what it finds.
+    takes the one with the largest reward over the horizon: the cross-entropy method (Rubinstein 1999) around what it
+    held last, with given settings among the candidates. The true optimum lies above what it finds.
 
     Args:
         task: the joint task of the plant's spec.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,6 +106,7 @@ def record_excitation(
         "spec": spec.name,
         "spec_fingerprint": spec.fingerprint,
         "source": "excitation",
+        "wall_start": time.time(),
         "seed": seed,
         "periods_per_setting": periods,
         "capacity_requests_per_second": capacity,
@@ -159,7 +161,12 @@ def record_live(
                 plant, urls["load"], out, capacity=capacity, events=events, count=count, seed=seed, on_period=on_period
             )
             return
-        metadata = {"spec": spec.name, "spec_fingerprint": spec.fingerprint, "source": "live"}
+        metadata = {
+            "spec": spec.name,
+            "spec_fingerprint": spec.fingerprint,
+            "source": "live",
+            "wall_start": time.time(),
+        }
         with TraceRecorder(out, spec.catalogue.names, spec.knob_names, metadata=metadata) as recorder:
             for period in range(periods):
                 snapshot = plant.advance(spec.control_period_seconds)
