@@ -26,13 +26,14 @@ from envs.task import Task
 
 Bounds = dict[str, tuple[float, float]]
 """Parameter -> lowest and highest value."""
+LOG_FROM = 10.0
 Tasks = Mapping[Role, Task]
 Make = Callable[[Tasks, np.ndarray, Any], dict[Role, Policy]]
 
 
 @dataclass(frozen=True)
 class Heuristic:
-    """A rule as an opponent: knobs that it leaves alone stay at a given setting, the best static one."""
+    """A rule as an opponent: knobs that it leaves alone are held at a given setting."""
 
     name: str
     defaults: Any
@@ -61,7 +62,31 @@ class Heuristic:
     def start(self) -> np.ndarray:
         """The published parameters as a candidate of the search, (n_ranges,): as near as the ranges allow."""
         published = asdict(self.defaults)
-        return np.array([np.clip(published[name], low, high) for name, (low, high) in self.ranges.items()])
+        return np.array([_scaled(published[name], low, high) for name, (low, high) in self.ranges.items()])
+
+    def parameters(self, candidates: np.ndarray) -> dict[str, np.ndarray]:
+        """Candidates of the search, (..., n_ranges) in [-1, 1], as parameters, (...) each.
+
+        They cover the logarithm of a range that spans a factor of `LOG_FROM` or more: of 2 to 300 s, else, less than a
+        hundredth would lie below 5 s.
+        """
+        columns = zip(self.ranges.items(), np.moveaxis(candidates, -1, 0), strict=True)
+        return {name: _natural(column, *bounds) for (name, bounds), column in columns}
+
+
+def _natural(scaled: np.ndarray, low: float, high: float) -> np.ndarray:
+    share = 0.5 * (scaled + 1.0)
+    return low * (high / low) ** share if _logarithmic(low, high) else low + (high - low) * share
+
+
+def _scaled(value: float, low: float, high: float) -> float:
+    value = float(np.clip(value, low, high))
+    share = np.log(value / low) / np.log(high / low) if _logarithmic(low, high) else (value - low) / (high - low)
+    return float(2.0 * share - 1.0)
+
+
+def _logarithmic(low: float, high: float) -> bool:
+    return low > 0.0 and high / low >= LOG_FROM
 
 
 def _each(low: float, high: float) -> Bounds:

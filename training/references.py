@@ -29,6 +29,8 @@ class References:
     """(n_knobs,) best static setting found on the training demands."""
     parameters: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Heuristic -> its tuned parameters; one that is not there has its published ones."""
+    settings: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Heuristic -> (n_knobs,), best for the knobs that it leaves alone; `best_static` for one that is not there."""
 
 
 def load_references(spec: SystemSpec, folder: Path | Traversable | None = None) -> References:
@@ -39,26 +41,34 @@ def load_references(spec: SystemSpec, folder: Path | Traversable | None = None) 
         folder: of the two JSON files; None is `training/configs`.
     """
     folder = folder or resources.files("training") / "configs"
-    static = _read(folder / BEST_STATIC, spec).get("setting", {})
-    tuned = _read(folder / TUNED, spec)
+    static, found = _read(folder / BEST_STATIC, spec), _read(folder / TUNED, spec)
+    tuned = {heuristic.name: found[heuristic.name] for heuristic in HEURISTICS if heuristic.name in found}
     return References(
-        best_static=np.array([float(static.get(knob.name, knob.default)) for knob in spec.knobs]),
-        parameters={h.name: dict(tuned[h.name]["parameters"]) for h in HEURISTICS if h.name in tuned},
+        best_static=np.array([static["setting"][name] for name in spec.knob_names]) if static else spec.default_setting,
+        parameters={name: dict(result["parameters"]) for name, result in tuned.items()},
+        settings={
+            name: np.array([result["setting"][knob] for knob in spec.knob_names])
+            for name, result in tuned.items()
+            if "setting" in result  # it was tuned at the best static setting
+        },
     )
 
 
 def reference_policies(spec: SystemSpec, references: References) -> dict[str, dict[Role, Policy]]:
     """The references as policies of both roles: the static default, the best static setting, and every heuristic.
 
-    Knobs that a heuristic leaves alone stay at the best static setting, so that the opponent is the best static tuning
-    with the best tuned rule on top of it.
+    Knobs that a heuristic leaves alone are held where the search found them to be best for it, so that the opponent is
+    the best static tuning with the best tuned rule on top of it.
     """
     best = references.best_static
     static: dict[str, dict[Role, Policy]] = {
         name: {role: StaticPolicy(Task(spec, role), setting, name) for role in Role}
         for name, setting in (("static", spec.default_setting), ("best_static", best))
     }
-    return static | {h.name: h.policies(spec, best, references.parameters.get(h.name)) for h in HEURISTICS}
+    return static | {
+        h.name: h.policies(spec, references.settings.get(h.name, best), references.parameters.get(h.name))
+        for h in HEURISTICS
+    }
 
 
 def _read(file: Path | Traversable, spec: SystemSpec) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agents.heuristics.knobs import Number
+from agents.heuristics.knobs import Number, of_each_workload
+from agents.heuristics.readings import cpu_used
 from agents.heuristics.window import Window
 from envs.spec import Role
 from envs.task import Task
@@ -48,28 +49,19 @@ class ThresholdPolicy:
             raise ValueError(f"the threshold rule sets CPU grants: it needs the allocation role, given {task.name}")
         self.name, self.task = name, task
         self.parameters = parameters or ThresholdParameters()
-        self._recent: dict[str, Window] = {
-            workload: Window(self.parameters.window_periods) for workload in task.spec.workloads
-        }
+        self._knobs = [task.spec.knob_index(objective.cpu_knob) for objective in task.spec.workloads.values()]
+        self._used, self._recent = cpu_used(task), Window(self.parameters.window_periods)
 
     def act(self, observation: np.ndarray) -> np.ndarray:
         """(..., n_observation) -> (..., n_action)."""
         setting = self.task.setting(observation)  # (..., n_knobs)
-        for workload, objective in self.task.spec.workloads.items():
-            knob = self.task.spec.knob_index(objective.cpu_knob)
-            used = self.task.reading(observation, objective.cpu_used)
-            setting[..., knob] = self._cores(workload, used, setting[..., knob])
+        granted = np.moveaxis(setting[..., self._knobs], -1, 0)  # (n_workloads, ...)
+        ratio = self._used(observation) / granted / of_each_workload(self.parameters, self.task, granted)
+        keep = ~(np.abs(1.0 - ratio) > self.parameters.tolerance)  # also where the ratio is NaN
+        self._recent.add(np.where(keep, granted, granted * ratio))
+        setting[..., self._knobs] = np.moveaxis(self._recent.largest(), 0, -1)
         return self.task.encode(setting)
 
     def reset(self) -> None:
         """Forget the recommendations of earlier periods."""
-        for recent in self._recent.values():
-            recent.clear()
-
-    def _cores(self, workload: str, used: np.ndarray, granted: np.ndarray) -> np.ndarray:
-        """Cores to ask for, (...), given cores used and granted, (...)."""
-        ratio = used / granted / getattr(self.parameters, workload)
-        keep = ~(np.abs(1.0 - ratio) > self.parameters.tolerance)  # also where the ratio is NaN
-        recent = self._recent[workload]
-        recent.add(np.where(keep, granted, granted * ratio))
-        return recent.largest()
+        self._recent.clear()

@@ -34,6 +34,27 @@ def test_the_published_parameters_are_searched_unless_they_are_times(heuristic):
 
 
 @each_heuristic
+def test_candidates_cover_the_ranges_from_end_to_end(heuristic):
+    ends = heuristic.parameters(np.stack([-np.ones(len(heuristic.ranges)), np.ones(len(heuristic.ranges))]))
+    for name, bounds in heuristic.ranges.items():
+        assert ends[name] == pytest.approx(bounds)
+
+
+@each_heuristic
+def test_the_search_starts_from_what_is_published(heuristic):
+    start = heuristic.parameters(heuristic.start)
+    for name, bounds in heuristic.ranges.items():
+        assert start[name] == pytest.approx(np.clip(getattr(heuristic.defaults, name), *bounds))
+
+
+def test_a_wide_range_of_times_is_searched_over_its_logarithm():
+    vpa = next(heuristic for heuristic in HEURISTICS if heuristic.name == "vpa")
+    middle = vpa.parameters(np.zeros(len(vpa.ranges)))
+    assert middle["half_life_seconds"] == pytest.approx(np.sqrt(2.0 * 300.0))
+    assert middle["serving"] == pytest.approx(1.9)  # half-way from 0.8 to 3
+
+
+@each_heuristic
 def test_both_roles_have_a_policy(heuristic, spec):
     policies = heuristic.policies(spec, spec.default_setting)
     assert set(policies) == set(Role)
