@@ -300,7 +300,7 @@ def search(
     out: Annotated[Path, typer.Option(help="Folder for best_static.json and heuristics.json.")] = Path(
         "training/configs"
     ),
-    generations: Annotated[int, typer.Option(help="Generations of 48 candidates.", min=1)] = 25,
+    generations: Annotated[int, typer.Option(help="Generations of 48 candidates.", min=1)] = 20,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
