@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from telemetry.public_traces import TraceError, load_demand
+from telemetry.trace_files import convert, describe, generate, write_demand
 from telemetry.workload import generate_demand
-from training.traces import convert, describe, generate, write_demand
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
