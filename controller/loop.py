@@ -27,7 +27,6 @@ from envs.plant import Plant, PlantError
 from envs.recent import Recent
 from envs.spec import Role
 from envs.task import Task
-from telemetry.history import History
 from telemetry.metrics import Snapshot
 
 logger = logging.getLogger(__name__)
@@ -105,7 +104,7 @@ class Controller:
         self.pins: dict[str, float] = {}
         self._mode = Mode(mode)
         self._clock, self._wall_clock = clock, wall_clock
-        self.history = History(len(self.spec.metrics), self.spec.window_periods)
+        self._last_time = -np.inf  # of the last snapshot
         self.recent = Recent(self.spec)
         self.shield = Shield(self.spec, self.config.shield)
         self.arbiter = Arbiter(self.spec)
@@ -155,7 +154,7 @@ class Controller:
             snapshot = self._read()
             decision = self._begin(snapshot)
         with self._timed("observe"):
-            self.history.append(snapshot)
+            self._last_time = snapshot.time
             self.recent.append(snapshot)
             self._observe(decision)
         with self._timed("decide"):
@@ -219,15 +218,15 @@ class Controller:
             snapshot = self.plant.advance(self.spec.control_period_seconds)
             if snapshot.values.shape != (len(self.spec.metrics),):
                 problem = f"the reading has shape {snapshot.values.shape}, not ({len(self.spec.metrics)},)"
-            elif len(self.history) and not snapshot.time > self.history.times[-1]:
+            elif not self._last_time < snapshot.time < np.inf:
                 problem = f"the reading of {snapshot.time:.1f} s was repeated"
         except PlantError as error:
             problem = str(error)
         self.conditions.note("no reading", problem, self._clock())
         if problem is None:
             return snapshot
-        last = float(self.history.times[-1]) if len(self.history) else -np.inf
-        return Snapshot(max(self._clock(), np.nextafter(last, np.inf)), np.full(len(self.spec.metrics), np.nan))
+        later = max(self._clock(), np.nextafter(self._last_time, np.inf))
+        return Snapshot(later, np.full(len(self.spec.metrics), np.nan))
 
     def _begin(self, snapshot: Snapshot) -> Decision:
         at = datetime.datetime.fromtimestamp(self._wall_clock(), datetime.UTC).isoformat(timespec="milliseconds")
@@ -248,12 +247,12 @@ class Controller:
         self.conditions.note("blind", None if blind is None else str(blind), self._clock())
 
     def _decide(self, decision: Decision) -> None:
+        if not self.recent.full:
+            return  # the loop has just begun: nobody knows enough yet, the fallback neither
         proposals = self.proposer.propose(self.recent, decision.before)
         decision.proposals, decision.policies = proposals.settings, proposals.policies
         decision.reasons += proposals.reasons
         detail = "; ".join(reason.detail for reason in proposals.reasons) or None
-        if not self.recent.full:
-            return  # readings are missing because the loop has just begun, which is no news
         self.conditions.note("fallback", detail, self._clock())
 
     def _plan(self, decision: Decision) -> _Plan:

@@ -1,3 +1,4 @@
+import itertools
 import json
 import os
 import threading
@@ -132,8 +133,10 @@ def test_status_tells_mode_setting_and_whether_the_process_lives(fast_spec, heal
 def test_pause_file_stops_changes_and_resume_ends_it(fast_spec, healthy, tmp_path):
     commands.pause(tmp_path)
 
+    steps = itertools.count(1)
+
     def after_step(controller, decision):
-        if len(controller.history) == 5 and controller.paused and decision.time:
+        if next(steps) == 5 and controller.paused and decision.time:
             commands.resume(tmp_path)
         return decision.changed
 
