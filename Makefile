@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check format train clean
+.PHONY: demo test check format train test-ray clean
 
 demo: $(INSTALLED) ## the main job: shipped policies against the static default on a real learning system
 	$(BIN)/trimtab demo
@@ -22,7 +22,11 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-train: $(INSTALLED) ## make the shipped policies again
+test-ray: $(INSTALLED) ## sweeps on a real Ray of this machine
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[ray]'
+	$(BIN)/python -m pytest -m ray
+
+train: $(INSTALLED) ## make the shipped policies again, the best of five seeds each; the tuning policy meets the allocation just made
 	$(BIN)/trimtab train --task allocation --out models
 	$(BIN)/trimtab train --task tuning --out models
 

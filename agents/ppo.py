@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import io
-import os
-import pickle
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,34 +15,25 @@ from gymnasium.vector import VectorEnv
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import HParam
+from stable_baselines3.common.logger import Figure, HParam
 from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from threadpoolctl import threadpool_limits
 
+from agents.checkpoint import Checkpoint, read_checkpoint
 from agents.network import MlpPolicy
 from agents.ppo_config import PpoConfig
 from agents.ppo_gradient import ActorCritic, LossFigures, LossWeights, Samples, add_gradient
-from agents.progress import Progress
+from agents.watch import Pace, TrainingHooks, Validation, describe
 
-
-@dataclass(frozen=True)
-class TrainingHooks:
-    """What happens beside the learning; all optional."""
-
-    on_progress: Progress | None = None
-    """Called after every rollout with steps done, total steps and the last scores."""
-    evaluate: Callable[[MlpPolicy], float] | None = None
-    """Score of a policy on a fixed validation batch, higher is better; the best policy seen is the one returned."""
-    initial_action: np.ndarray | None = None
-    """(n_action,) mean action of the untrained policy, e.g. the best static setting; None is the middle, 0."""
-    log_directory: Path | None = None
-    """Where TensorBoard scalars go."""
-    checkpoint_directory: Path | None = None
-    """Where `last.zip` (of stable-baselines3, to be reviewed) and `resume.pickle` are kept, renewed at each
-    evaluation."""
-    resume: bool = False
-    """Go on from `resume.pickle`, where there is one, as if the training had never stopped."""
+OUTCOMES = (
+    "validation/score",
+    "validation/best_score",
+    "rollout/slo_met",
+    "rollout/efficiency",
+    "time/training_seconds",
+)
+"""Scalars that TensorBoard sets against the hyperparameters: the last of each."""
 
 
 @dataclass
@@ -53,8 +42,10 @@ class TrainingResult:
 
     model: PPO
     policy: MlpPolicy
-    curve: list[tuple[int, float]] = field(default_factory=list)
+    curve: list[tuple[int, float]]
     """(steps, validation score) of each evaluation."""
+    seconds: float
+    """Wall-clock that it took, evaluations included, over all the times that it was resumed."""
 
 
 class BatchVecEnv(VecEnv):
@@ -70,6 +61,8 @@ class BatchVecEnv(VecEnv):
         self.env = env  # before super, which asks it for its render mode
         super().__init__(env.num_envs, observation_space, action_space)
         self.reward_scale, self.change_weight = reward_scale, change_weight
+        self.slo_weight = 1.0
+        """Factor on the reward's `slo` term while learning."""
         self._no_infos: list[dict[str, Any]] = [{}] * env.num_envs
         self._seed: int | None = None
         self._actions = np.empty(0)
@@ -107,8 +100,9 @@ class BatchVecEnv(VecEnv):
                 final = np.where(np.isfinite(final), final, self._observation[i])
                 listed[i] = {"terminal_observation": final, "TimeLimit.truncated": bool(truncated[i] & ~terminated[i])}
         self._observation = np.where(np.isfinite(observation), observation, self._observation)
-        change = infos.get("terms", {}).get("change", 0.0)
-        learned = reward + (self.change_weight - 1.0) * change
+        terms = infos.get("terms", {})
+        learned = reward + (self.change_weight - 1.0) * terms.get("change", 0.0)
+        learned = learned + (self.slo_weight - 1.0) * terms.get("slo", 0.0)
         self._reward = np.where(np.isfinite(learned), learned, self._reward)
         self._count(reward, infos)
         return self._observation, (self._reward * self.reward_scale).astype(np.float32), done, listed
@@ -272,78 +266,76 @@ def _actor_critic(network: Any, array: Callable[[torch.Tensor], np.ndarray]) -> 
     )
 
 
-class _Checkpoint(NamedTuple):
-    """All that a training needs to go on exactly: pickled, so read none that somebody else wrote."""
-
-    config: PpoConfig
-    seed: int
-    model: bytes
-    env: BatchVecEnv
-    curve: list[tuple[int, float]]
-    best: MlpPolicy | None
-
-
 class _Watch(BaseCallback):
     """After each rollout: scalars; now and then, before one: validation, keeping the best policy, and a checkpoint."""
 
-    def __init__(self, config: PpoConfig, env: BatchVecEnv, seed: int, hooks: TrainingHooks) -> None:
+    def __init__(
+        self, config: PpoConfig, env: BatchVecEnv, seed: int, hooks: TrainingHooks, going_on: Checkpoint | None
+    ) -> None:
         super().__init__()
         self._config, self._env, self._seed, self._hooks = config, env, seed, hooks
-        self._every = max(1, config.total_steps // config.evaluations)
-        self._evaluated_at = 0
-        self.curve: list[tuple[int, float]] = []
-        self.best: MlpPolicy | None = None
-
-    def go_on(self, checkpoint: _Checkpoint, steps: int) -> None:
-        """Take up where the checkpoint was written, after `steps` steps."""
-        self.curve, self.best, self._evaluated_at = checkpoint.curve, checkpoint.best, steps
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether the last `patience` evaluations brought nothing better."""
-        scores, patience = [score for _, score in self.curve], self._config.patience
-        return bool(scores) and patience is not None and len(scores) - 1 - int(np.argmax(scores)) >= patience
+        self.validation = Validation(config, hooks.evaluate, hooks.slo_attainment)
+        self.validation.multiplier = env.slo_weight  # not 1 where a training goes on
+        steps, seconds = 0, 0.0
+        if going_on:
+            steps, seconds = going_on.steps, going_on.seconds
+            self.validation.curve, self.validation.best, self.validation.at = going_on.curve, going_on.best, steps
+        self.pace = Pace(hooks.clock, steps, seconds)
 
     def _on_training_start(self) -> None:
         settings = {name: value if isinstance(value, float | int) else str(value) for name, value in self._config}
-        self.logger.record("hyperparameters", HParam(settings, {"validation/score": 0.0}), exclude=("stdout", "log"))
+        self._show("hyperparameters", HParam(settings | {"seed": self._seed}, dict.fromkeys(OUTCOMES, 0.0)))
 
     def _on_rollout_start(self) -> None:
-        if self.num_timesteps // self._every > self._evaluated_at // self._every:
+        if self.validation.due(self.num_timesteps):
             self.evaluate()
 
     def _on_step(self) -> bool:
-        return not self.exhausted
+        return not self.validation.exhausted
 
     def _on_rollout_end(self) -> None:
-        means = self._env.means()
+        means, total = self._env.means(), self._config.total_steps
         for name, mean in means.items():
             self.logger.record(name if "/" in name else f"rollout/{name}", mean)
+        done, rate = min(self.num_timesteps, total), self.pace.rate(self.num_timesteps)
+        self.logger.record("time/steps_per_second", rate)
+        self.logger.record("time/seconds_left", self.pace.seconds_left(self.num_timesteps, total))
         if self._hooks.on_progress:
-            score = f", validation {self.curve[-1][1]:.3f}" if self.curve else ""
-            done = min(self.num_timesteps, self._config.total_steps)
-            self._hooks.on_progress(done, self._config.total_steps, f"reward {means['reward']:.3f}{score}")
+            self._hooks.on_progress(done, total, describe(means["reward"], self.validation.curve, rate))
 
     def evaluate(self) -> None:
         """Score the present policy; keep it if it is the best so far; write the checkpoint."""
-        self._evaluated_at = self.model.num_timesteps
-        if self._hooks.evaluate:
-            policy = export(self.model)  # type: ignore[arg-type]
-            score = self._hooks.evaluate(policy)
-            self.logger.record("validation/score", score)
-            if self.best is None or score > max(past for _, past in self.curve):
-                self.best = policy
-            self.curve.append((self._evaluated_at, score))
+        policy = export(self.model)  # type: ignore[arg-type]
+        if self.validation.judge(policy, self.model.num_timesteps):
+            self._draw(policy)
+        self._env.slo_weight = self.validation.multiplier
+        self.logger.record("train/slo_weight", self._env.slo_weight)
+        if self.validation.curve:
+            self.logger.record("validation/score", self.validation.curve[-1][1])
+            self.logger.record("validation/best_score", self.validation.best_score)
+        self.logger.dump(self.model.num_timesteps)  # now: SB3's next dump carries the steps of the next rollout
         if self._hooks.checkpoint_directory:
             self._save(self._hooks.checkpoint_directory)
 
+    def finish(self, policy: MlpPolicy) -> None:
+        """Log what the training came to: SB3 itself logs nothing after the last rollout."""
+        self._draw(policy)
+        self.logger.record("time/training_seconds", self.pace.seconds)
+        self.logger.dump(self.model.num_timesteps)
+
+    def _draw(self, policy: MlpPolicy) -> None:
+        if self._hooks.draw and self._hooks.log_directory:
+            self._show("episode/validation_day", Figure(self._hooks.draw(policy), close=True))
+
+    def _show(self, name: str, drawn: HParam | Figure) -> None:
+        self.logger.record(name, drawn, exclude=("stdout", "log", "json", "csv"))
+
     def _save(self, directory: Path) -> None:
         self.model.save(directory / "last.zip")
-        model = (directory / "last.zip").read_bytes()
-        checkpoint = _Checkpoint(self._config, self._seed, model, self._env, self.curve, self.best)
-        partial = directory / "resume.pickle.partial"
-        partial.write_bytes(pickle.dumps(checkpoint))
-        os.replace(partial, directory / "resume.pickle")  # a crash leaves the one before
+        model, steps, seen = (directory / "last.zip").read_bytes(), self.model.num_timesteps, self.validation
+        Checkpoint(self._config, self._seed, steps, model, self._env, seen.curve, seen.best, self.pace.seconds).write(
+            directory
+        )
 
 
 def train_ppo(
@@ -366,36 +358,22 @@ def train_ppo(
         raise ValueError(f"the configuration trains on {config.n_envs} systems, the environment has {env.num_envs}")
     hooks = hooks or TrainingHooks()
     torch.set_num_threads(config.threads)
-    checkpoint = _read_checkpoint(config, seed, hooks)
+    directory = hooks.checkpoint_directory if hooks.resume else None
+    checkpoint = read_checkpoint(directory, config, seed) if directory else None
     batch = checkpoint.env if checkpoint else BatchVecEnv(env, config.reward_scale, config.change_weight)
-    watch = _Watch(config, batch, seed, hooks)
+    watch = _Watch(config, batch, seed, hooks, checkpoint)
     if checkpoint:
         model = NumpyPPO.load(io.BytesIO(checkpoint.model), env=batch, device="cpu", force_reset=False)
-        watch.go_on(checkpoint, model.num_timesteps)
     else:
         model = _new_model(config, batch, seed, hooks)
-    left = config.total_steps - model.num_timesteps
+    left, validation = config.total_steps - model.num_timesteps, watch.validation
     with threadpool_limits(config.threads):  # numpy's matrix products
-        if left > 0 and not watch.exhausted:
+        if left > 0 and not validation.exhausted:
             model.learn(left, callback=watch, log_interval=1, reset_num_timesteps=checkpoint is None)
-            if not watch.exhausted:
+            if not validation.exhausted:
                 watch.evaluate()  # the last update came after the last rollout
-    return TrainingResult(model, watch.best or export(model), watch.curve)
-
-
-def _read_checkpoint(config: PpoConfig, seed: int, hooks: TrainingHooks) -> _Checkpoint | None:
-    if not hooks.resume or not hooks.checkpoint_directory:
-        return None
-    path = hooks.checkpoint_directory / "resume.pickle"
-    if not path.is_file():
-        return None
-    checkpoint: _Checkpoint = pickle.loads(path.read_bytes())
-    if (checkpoint.config, checkpoint.seed) != (config, seed):
-        raise ValueError(
-            f"{path} is of seed {checkpoint.seed} and {checkpoint.config}, asked for are seed {seed} and {config}; "
-            "delete it, or resume with its own"
-        )
-    return checkpoint
+            watch.finish(validation.best or export(model))
+    return TrainingResult(model, validation.best or export(model), validation.curve, watch.pace.seconds)
 
 
 def _new_model(config: PpoConfig, env: BatchVecEnv, seed: int, hooks: TrainingHooks) -> NumpyPPO:

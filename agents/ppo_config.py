@@ -50,6 +50,11 @@ class PpoConfig(BaseModel):
     change_weight: NonNegative = 10.0
     """Factor on the reward's change term while learning. Default 10: at 1 a policy that follows the noise of every
     period loses nothing, and moved a knob in 5 of 6 periods."""
+    slo_target: Share | None = None
+    """Share of the validation periods in which every SLO must hold. Constrained PPO: the factor on the reward's `slo`
+    term is a Lagrange multiplier, which grows while the policy falls short and shrinks while it does better (Tessler et
+    al. 2019, "Reward constrained policy optimization"). None keeps the spec's penalty. At 0.93 and one seed: efficiency
+    3.79 and validation reward 1.279, against 1.271 without."""
     hidden: tuple[Count, Count] = (64, 64)
     """Widths of the tanh layers, of policy and of value network."""
     evaluations: Count = 20

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,27 +84,43 @@ def _bytes_held(size: int, periods: int = 300) -> int:
     return held
 
 
-def bench_train(seconds: float = 22.0, task: str = "allocation") -> dict[str, Any]:
+@dataclass(frozen=True)
+class TrainBudget:
+    """How much `bench_train` does."""
+
+    seconds: float = 22.0
+    """Trained with each, at least."""
+    probe_steps: int = 400_000
+    """Of the short run that foretells how far ours gets in that time."""
+    rollout_steps: int = 2048
+    """Of the yardstick's systems in one iteration. Default 2048: stable-baselines3's."""
+    episodes: int = 256
+    """That the returns are means over."""
+
+
+def bench_train(budget: TrainBudget | None = None, task: str = "allocation") -> dict[str, Any]:
     """Training speed and what it buys, beside stable-baselines3's PPO with its defaults on a DummyVecEnv of 8 systems.
 
     Both learn the same reward from scratch, on one thread, one after the other. The yardstick trains whole iterations
-    of rollout and update until `seconds` have passed; ours then gets nine tenths of that time, as a short run before
+    of rollout and update until the time is over; ours then gets nine tenths of what that took, as a short run before
     foretells it, so that it hardly ever takes longer.
 
     Args:
-        seconds: trained with each, at least.
+        budget: time and episodes; None is enough for figures that can be relied on.
         task: `allocation`, `tuning` or `joint`.
 
     Returns:
         `ratio_to_sb3_default`, `steps_per_second` of ours, `return_at_equal_wall_clock` {`sb3_default`, `trimtab`},
-        mean over 256 episodes of 240 periods; `sb3_default_steps_per_second`, and `wall_seconds` of each.
+        mean over episodes of 240 periods; `sb3_default_steps_per_second`, and `wall_seconds` of each.
     """
     from threadpoolctl import threadpool_limits
 
+    budget = budget or TrainBudget()
     with threadpool_limits(1):
-        yardstick, ours = _train_default(task, seconds), _train_batched(task, 400_000)
+        yardstick, ours = _train_default(task, budget), _train_batched(task, budget.probe_steps)
         ours = _train_batched(task, int(0.9 * yardstick.seconds * ours.steps / ours.seconds))
-        returns = {"sb3_default": _mean_return(yardstick.act, task), "trimtab": _mean_return(ours.act, task)}
+        acts = {"sb3_default": yardstick.act, "trimtab": ours.act}
+        returns = {name: _mean_return(act, task, budget.episodes) for name, act in acts.items()}
     rate, yardstick_rate = ours.steps / ours.seconds, yardstick.steps / yardstick.seconds
     return {
         "ratio_to_sb3_default": rate / yardstick_rate,
@@ -120,7 +137,7 @@ class _Trained(NamedTuple):
     seconds: float
 
 
-def _train_default(task: str, seconds: float) -> _Trained:
+def _train_default(task: str, budget: TrainBudget) -> _Trained:
     """As the first page of stable-baselines3's documentation does it."""
     import torch
     from stable_baselines3 import PPO
@@ -129,9 +146,10 @@ def _train_default(task: str, seconds: float) -> _Trained:
     from envs.learning_system import LearningSystemEnv
 
     torch.set_num_threads(1)
-    model = PPO("MlpPolicy", DummyVecEnv([lambda: LearningSystemEnv(task)] * 8), seed=0, device="cpu")
+    env = DummyVecEnv([lambda: LearningSystemEnv(task)] * 8)
+    model = PPO("MlpPolicy", env, n_steps=budget.rollout_steps, seed=0, device="cpu")
     start = time.perf_counter()
-    while time.perf_counter() - start < seconds:
+    while time.perf_counter() - start < budget.seconds:
         model.learn(1, reset_num_timesteps=False)  # one rollout and its update
     spent = time.perf_counter() - start
     return _Trained(lambda seen: model.predict(seen, deterministic=True)[0], model.num_timesteps, spent)
@@ -152,7 +170,7 @@ def _train_batched(task: str, steps: int) -> _Trained:
     return _Trained(result.policy.act, result.model.num_timesteps, time.perf_counter() - start)
 
 
-def _mean_return(act: Callable[[np.ndarray], np.ndarray], task: str, episodes: int = 256) -> float:
+def _mean_return(act: Callable[[np.ndarray], np.ndarray], task: str, episodes: int) -> float:
     from envs.learning_system import LearningSystemVectorEnv
 
     env = LearningSystemVectorEnv(episodes, task, stagger=False)

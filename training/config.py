@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from agents.ppo_config import PpoConfig
 from training.demands import DemandConfig
@@ -32,12 +32,33 @@ class TrainingConfig(BaseModel):
     """Length of a validation episode."""
     peak_share: tuple[float, float] = (0.5, 0.95)
     """Range that an episode's peak load is drawn from, as a share of what the simulated system can do."""
-    partner: Literal["best-static", "policy"] = "best-static"
-    """Who sets the other role's knobs meanwhile: the best static setting, or the other role's trained policy (from the
-    sibling folder, else the shipped one). Written down, since a partner that depends on what happens to lie around
-    would give another policy each time."""
-    seeds: tuple[int, ...] = (0,)
+    start: str = "best_static"
+    """The setting that learning starts from: `best_static`, or the name of a heuristic, for the setting that was found
+    to be best beside it. What is best for a fixed allocation need not be beside a policy that allocates."""
+    partner: Literal["start", "policy"] = "start"
+    """Who sets the other role's knobs meanwhile: nobody, they stay at `start`; or the other role's trained policy (of
+    the same seed, else from the sibling folder, else the shipped one). Written down, since a partner that depends on
+    what happens to lie around would give another policy each time."""
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
     """One training for each; the policy with the best validation score is written, all scores stand in its card."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("each seed once")
+        return seeds
+
+    def with_seeds(self, listed: str) -> TrainingConfig:
+        """The same with other seeds, given as on the command line: `0,1,2`.
+
+        Raises:
+            ConfigError: not numbers from 0, none at all, or one twice.
+        """
+        try:
+            return self.model_validate(self.model_dump() | {"seeds": tuple(int(seed) for seed in listed.split(","))})
+        except ValueError:  # pydantic's ValidationError is one
+            raise ConfigError(f"seeds are different numbers from 0, as in 0,1,2; given {listed!r}") from None
 
     @classmethod
     def load(cls, source: str | Path | None, task: str) -> TrainingConfig:

@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
+from matplotlib.figure import Figure
 from stable_baselines3 import PPO
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
 
 from agents.ppo import BatchVecEnv, NumpyPPO, TrainingHooks, export, train_ppo
 from agents.ppo_config import PpoConfig
@@ -45,7 +48,7 @@ class Follow(VectorEnv):
         done = self.steps >= EPISODE
         self.now = self._new()
         infos = {
-            "terms": {"miss": reward, "change": np.full(self.num_envs, -0.1)},
+            "terms": {"miss": reward, "change": np.full(self.num_envs, -0.1), "slo": np.full(self.num_envs, -0.2)},
             "slo_met": miss[:, 0] < 0.5,
             "final_obs": np.full(self.num_envs, None),
         }
@@ -158,6 +161,30 @@ def test_the_learner_sees_changes_weighted_and_the_log_sees_the_true_reward():
     assert plain.means()["reward"] == weighted.means()["reward"]
 
 
+def test_the_learner_sees_broken_slos_weighted_by_the_multiplier():
+    plain, constrained = BatchVecEnv(Follow(4)), BatchVecEnv(Follow(4))
+    constrained.slo_weight = 3.0
+    for env in (plain, constrained):
+        env.seed(0)
+        env.reset()
+    action = np.zeros((4, 2), dtype=np.float32)
+    rewards = [env.step(action)[1] for env in (plain, constrained)]
+    np.testing.assert_allclose(rewards[1], rewards[0] + 2.0 * np.float32(-0.2), atol=1e-6)
+    assert plain.means()["reward"] == constrained.means()["reward"]
+
+
+def test_a_constrained_training_that_was_cut_off_goes_on_with_its_multiplier(tmp_path: Path):
+    config = QUICK.model_copy(update={"total_steps": 4096, "slo_target": 0.9})
+    hooks = TrainingHooks(evaluate=score, slo_attainment=lambda policy: 0.7)
+    straight = train_ppo(config, Follow(32), seed=3, hooks=hooks)
+    hooks = replace(hooks, checkpoint_directory=tmp_path, resume=True)
+    with pytest.raises(Stopped):
+        train_ppo(config, Follow(32), seed=3, hooks=replace(hooks, on_progress=stop_at(3000)))
+    resumed = train_ppo(config, Follow(32), seed=3, hooks=hooks)
+    assert resumed.model.env.slo_weight == straight.model.env.slo_weight > 1.0
+    assert resumed.curve == straight.curve
+
+
 def test_scalars_and_a_checkpoint_are_written(tmp_path: Path):
     config = QUICK.model_copy(update={"total_steps": 1024})
     calls = []
@@ -267,6 +294,57 @@ def test_the_scalars_tell_how_the_learning_goes(tmp_path: Path):
     } <= set(log.Tags()["scalars"])  # fmt: skip
     rates = [event.value for event in log.Scalars("train/learning_rate")]
     assert rates == sorted(rates, reverse=True)
+
+
+@pytest.fixture
+def logged(tmp_path: Path) -> EventAccumulator:
+    """The log of a training of four rollouts and four evaluations, a second a rollout."""
+    ticks = itertools.count()
+    drawn = []
+
+    def draw(policy):
+        drawn.append(policy)
+        figure = Figure(figsize=(2, 1))
+        figure.subplots().plot(policy.act(np.eye(2)))
+        return figure
+
+    hooks = TrainingHooks(evaluate=score, draw=draw, log_directory=tmp_path, clock=lambda: float(next(ticks)))
+    train_ppo(QUICK.model_copy(update={"total_steps": 2048}), Follow(32), hooks=hooks)
+    return EventAccumulator(str(tmp_path / "PPO_1"), size_guidance={"images": 0}).Reload()
+
+
+def test_the_log_tells_pace_and_time_left(logged: EventAccumulator):
+    assert all(event.value > 0 for event in logged.Scalars("time/steps_per_second"))
+    assert [event.value for event in logged.Scalars("time/seconds_left")][-1] == 0.0
+    assert logged.Scalars("time/training_seconds")[-1].value > 0
+
+
+def test_sample_episodes_are_drawn_at_the_first_the_middle_and_after_the_last_evaluation(logged: EventAccumulator):
+    assert [event.step for event in logged.Images("episode/validation_day")] == [512, 1024, 2048]
+
+
+def test_every_evaluation_is_logged_at_its_step(logged: EventAccumulator):
+    assert [event.step for event in logged.Scalars("validation/score")] == [512, 1024, 1536, 2048]
+
+
+def test_hyperparameters_stand_beside_what_they_led_to(logged: EventAccumulator):
+    content = logged.SummaryMetadata("_hparams_/experiment").plugin_data.content
+    experiment = plugin_data_pb2.HParamsPluginData.FromString(content).experiment
+    assert {"learning_rate", "gamma", "change_weight", "seed"} <= {info.name for info in experiment.hparam_infos}
+    metrics = {info.name.tag for info in experiment.metric_infos}
+    assert {"validation/best_score", "rollout/slo_met", "time/training_seconds"} <= metrics
+
+
+def test_time_counts_on_where_a_training_is_taken_up(tmp_path: Path):
+    config = QUICK.model_copy(update={"total_steps": 4096})
+    ticks = itertools.count()
+    hooks = TrainingHooks(evaluate=score, checkpoint_directory=tmp_path, resume=True, clock=lambda: float(next(ticks)))
+    with pytest.raises(Stopped):
+        train_ppo(config, Follow(32), hooks=replace(hooks, on_progress=stop_at(3000)))
+    before, ticks = next(ticks), itertools.count()  # another process, another clock
+    resumed = train_ppo(config, Follow(32), hooks=hooks)
+    assert resumed.seconds > next(ticks)
+    assert resumed.seconds < before + next(ticks)
 
 
 @pytest.mark.parametrize("wrong", [{"use_sde": True}, {"clip_range_vf": 0.2}])

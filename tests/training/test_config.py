@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from envs.spec import Role
@@ -24,6 +26,8 @@ def test_values_come_from_the_file_and_defaults_fill_the_rest(tmp_path):
         ("[ppo]\ngama = 3", r"unknown key 'ppo\.gama'; known keys: n_envs"),
         ("[ppo]\ngamma = 3", r"ppo\.gamma: .*given 3"),
         ("ppo = ", "not valid TOML"),
+        ("seeds = []", "seeds: .*at least 1"),
+        ("seeds = [1, 1]", "seeds: .*each seed once"),
     ],
 )
 def test_a_wrong_file_is_explained_in_one_line(tmp_path, text, message):
@@ -37,3 +41,19 @@ def test_a_wrong_file_is_explained_in_one_line(tmp_path, text, message):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"nowhere\.toml"):
         TrainingConfig.load(tmp_path / "nowhere.toml", Role.ALLOCATION)
+
+
+def test_seeds_are_taken_from_the_command_line():
+    config = TrainingConfig(episode_periods=99).with_seeds("3,1, 4")
+    assert (config.seeds, config.episode_periods) == ((3, 1, 4), 99)
+
+
+@pytest.mark.parametrize("listed", ["", "1,", "1,1", "-1", "a", "1.5", "1;2"])
+def test_seeds_that_are_none_are_refused_in_one_line(listed):
+    with pytest.raises(ConfigError, match=rf"as in 0,1,2; given {re.escape(repr(listed))}"):
+        TrainingConfig().with_seeds(listed)
+
+
+@pytest.mark.parametrize("task", ["allocation", "tuning", "joint"])
+def test_shipped_trainings_have_five_seeds(task):
+    assert len(TrainingConfig.load(None, task).seeds) >= 5
