@@ -61,8 +61,11 @@ class Heuristic:
     @property
     def start(self) -> np.ndarray:
         """The published parameters as a candidate of the search, (n_ranges,): as near as the ranges allow."""
-        published = asdict(self.defaults)
-        return np.array([_scaled(published[name], low, high) for name, (low, high) in self.ranges.items()])
+        return self.candidate(asdict(self.defaults))
+
+    def candidate(self, parameters: Mapping[str, float]) -> np.ndarray:
+        """Parameters as a candidate of the search, (n_ranges,): as near as the ranges allow."""
+        return np.array([_scaled(parameters[name], low, high) for name, (low, high) in self.ranges.items()])
 
     def parameters(self, candidates: np.ndarray) -> dict[str, np.ndarray]:
         """Candidates of the search, (..., n_ranges) in [-1, 1], as parameters, (...) each.
@@ -76,16 +79,17 @@ class Heuristic:
 
 def _natural(scaled: np.ndarray, low: float, high: float) -> np.ndarray:
     share = 0.5 * (scaled + 1.0)
-    return low * (high / low) ** share if _logarithmic(low, high) else low + (high - low) * share
+    return low * (high / low) ** share if logarithmic(low, high) else low + (high - low) * share
 
 
 def _scaled(value: float, low: float, high: float) -> float:
     value = float(np.clip(value, low, high))
-    share = np.log(value / low) / np.log(high / low) if _logarithmic(low, high) else (value - low) / (high - low)
+    share = np.log(value / low) / np.log(high / low) if logarithmic(low, high) else (value - low) / (high - low)
     return float(2.0 * share - 1.0)
 
 
-def _logarithmic(low: float, high: float) -> bool:
+def logarithmic(low: float, high: float) -> bool:
+    """Whether a range is searched over its logarithm."""
     return low > 0.0 and high / low >= LOG_FROM
 
 

@@ -1,7 +1,9 @@
-"""Settings and parameters that a search found, kept as JSON beside the configurations with how they were found."""
+"""Settings, parameters and policies that a search found, kept beside the configurations with how they were found."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,13 +14,20 @@ from typing import Any
 
 import numpy as np
 
+from agents.artifact import ArtifactError
 from agents.heuristics.static import StaticPolicy
+from agents.network import MlpPolicy
 from agents.policy import Policy
 from envs.spec import Role, SystemSpec
 from envs.task import Task
 from training.heuristics import HEURISTICS
 
 BEST_STATIC, TUNED = "best_static.json", "heuristics.json"
+POLICY_SEARCH, POLICY_WEIGHTS = "policy_search.json", "policy_search.npz"
+
+
+class SettingError(ValueError):
+    """A setting that no search has found for this spec; one line."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,21 @@ class References:
     """Heuristic -> its tuned parameters; one that is not there has its published ones."""
     settings: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Heuristic -> (n_knobs,), best for the knobs that it leaves alone; `best_static` for one that is not there."""
+    policies: Mapping[str, Mapping[Role, Policy]] = field(default_factory=dict)
+    """What black-box searches over the weights of a policy found, by strategy."""
+
+    def setting(self, name: str) -> np.ndarray:
+        """(n_knobs,) of `best_static`, or the one to hold beside a heuristic; `best_static` where no search has run.
+
+        Raises:
+            SettingError: another name.
+        """
+        if not self.settings:
+            return self.best_static
+        known = {"best_static": self.best_static, **self.settings}
+        if name not in known:
+            raise SettingError(f"no setting is known for {name!r}, only for {', '.join(known)}; run `trimtab search`")
+        return known[name]
 
 
 def load_references(spec: SystemSpec, folder: Path | Traversable | None = None) -> References:
@@ -38,7 +62,10 @@ def load_references(spec: SystemSpec, folder: Path | Traversable | None = None) 
 
     Args:
         spec: whose fingerprint the files must carry.
-        folder: of the two JSON files; None is `training/configs`.
+        folder: of the files; None is `training/configs`.
+
+    Raises:
+        ArtifactError: the file of policies is damaged.
     """
     folder = folder or resources.files("training") / "configs"
     static, found = _read(folder / BEST_STATIC, spec), _read(folder / TUNED, spec)
@@ -51,11 +78,13 @@ def load_references(spec: SystemSpec, folder: Path | Traversable | None = None) 
             for name, result in tuned.items()
             if "setting" in result  # it was tuned at the best static setting
         },
+        policies=_searched(folder, spec),
     )
 
 
 def reference_policies(spec: SystemSpec, references: References) -> dict[str, dict[Role, Policy]]:
-    """The references as policies of both roles: the static default, the best static setting, and every heuristic.
+    """The references as policies of both roles: the static default, the best static setting, every heuristic, and
+    linear policies that were searched instead of learnt.
 
     Knobs that a heuristic leaves alone are held where the search found them to be best for it, so that the opponent is
     the best static tuning with the best tuned rule on top of it.
@@ -65,10 +94,33 @@ def reference_policies(spec: SystemSpec, references: References) -> dict[str, di
         name: {role: StaticPolicy(Task(spec, role), setting, name) for role in Role}
         for name, setting in (("static", spec.default_setting), ("best_static", best))
     }
-    return static | {
+    tuned = {
         h.name: h.policies(spec, references.settings.get(h.name, best), references.parameters.get(h.name))
         for h in HEURISTICS
     }
+    return static | tuned | {name: dict(policies) for name, policies in references.policies.items()}
+
+
+def _searched(folder: Path | Traversable, spec: SystemSpec) -> dict[str, dict[Role, Policy]]:
+    """The linear policies of `trimtab search --policies`, split into the two roles, which observe the same."""
+    found = _read(folder / POLICY_SEARCH, spec)
+    if not found:
+        return {}
+    file = folder / POLICY_WEIGHTS
+    packed = file.read_bytes() if file.is_file() else b""
+    if hashlib.sha256(packed).hexdigest() != found["sha256"]:
+        raise ArtifactError(
+            f"{POLICY_WEIGHTS} does not belong to {POLICY_SEARCH}; run `trimtab search --policies` again"
+        )
+    tasks = {role: Task(spec, role) for role in Role}
+    with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
+        return {
+            name: {
+                role: MlpPolicy([(arrays[f"{name}/weight"][task.knobs], arrays[f"{name}/bias"][task.knobs])], name)
+                for role, task in tasks.items()
+            }
+            for name in found["policies"]
+        }
 
 
 def _read(file: Path | Traversable, spec: SystemSpec) -> dict[str, Any]:

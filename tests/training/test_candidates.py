@@ -10,7 +10,7 @@ from training.demands import DemandConfig, load_demands
 from training.evolution import SearchConfig
 from training.heuristics import HEURISTICS
 from training.rollout import rollout
-from training.scores import score_rollout
+from training.scores import price, score_rollout, useful_work
 
 CONFIG = SearchConfig(periods=30)
 
@@ -36,3 +36,22 @@ def test_the_score_of_a_static_setting_is_its_mean_reward(spec):
     played = rollout(plant, held, CONFIG.periods)
     expected = score_rollout(spec, played).reward.mean()
     assert scorer.statics(scorer.default[None])[0] == pytest.approx(expected, rel=1e-9)
+
+
+def test_trade_offs_are_useful_work_price_and_slo_attainment_of_each_candidate(spec):
+    demands = load_demands(DemandConfig(families=("smd",), seeds=(1, 2), episode_seconds=60.0), 1.0)
+    scorer = CandidateScorer(spec, demands, CONFIG)
+    candidates = np.stack([scorer.default, -0.5 * scorer.default])
+    together = scorer.trade_offs(scorer.policies(candidates), 2)
+    held = {role: StaticPolicy(Task(spec, role), spec.default_setting) for role in Role}
+    plant = SimulatedPlant(spec, demands, n=2, randomize=True, peak_share=CONFIG.peak_share)
+    plant.reset(seed=np.arange(2), demand_indices=np.arange(2))
+    scores = score_rollout(spec, rollout(plant, held, CONFIG.periods))
+    expected = [useful_work(spec, scores), price(spec, scores.reserved), scores.slo_attainment]
+    assert together[0] == pytest.approx([figure.mean() for figure in expected])
+    assert together[1] != pytest.approx(together[0])
+
+
+def test_a_named_setting_becomes_the_candidate_again(spec):
+    scorer = CandidateScorer(spec, load_demands(DemandConfig(families=("smd",), seeds=(1,)), 1.0), CONFIG)
+    assert scorer.scaled(scorer.named(scorer.default)) == pytest.approx(scorer.default)

@@ -55,6 +55,13 @@ def test_a_wide_range_of_times_is_searched_over_its_logarithm():
 
 
 @each_heuristic
+def test_parameters_become_the_candidate_that_they_came_from(heuristic):
+    candidate = np.linspace(-0.9, 0.8, len(heuristic.ranges))
+    parameters = {name: float(value) for name, value in heuristic.parameters(candidate).items()}
+    assert heuristic.candidate(parameters) == pytest.approx(candidate)
+
+
+@each_heuristic
 def test_both_roles_have_a_policy(heuristic, spec):
     policies = heuristic.policies(spec, spec.default_setting)
     assert set(policies) == set(Role)
