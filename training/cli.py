@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from telemetry.cli import Begin, End, FieldOfPeriod, SeriesPatterns, Step, query_of, trace_app
 from telemetry.options import Components, Json, Out, Seed, Spec, console, out_folder, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from envs.simulator.parameters import Parameters
+    from envs.spec import SystemSpec
+    from training.policy_search import PolicySearchConfig
+    from training.search import SearchConfig
 
 app = typer.Typer()
 bench_app = typer.Typer(no_args_is_help=True, help="Speed figures as ratios measured in one run.")
@@ -18,32 +24,35 @@ ParametersFile = Annotated[str | None, typer.Option("--parameters", help="Simula
 
 @app.command()
 def demo(
-    segments: Annotated[int, typer.Option(help="Pieces of the trace; each is replayed to all.", min=1)] = 6,
+    segments: Annotated[int, typer.Option(help="Pieces of the trace; each is replayed to all.", min=1)] = 5,
     seconds: Annotated[int, typer.Option(help="Counted seconds of a window.", min=5)] = 18,
     trace: Annotated[Path | None, typer.Option(help="Request trace to replay; default: a generated day.")] = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """The main job: shipped policies online on a real learning system, against static settings."""
+    """The main job: shipped policies online on a real learning system, against static settings and the best rule."""
     from envs.spec import SystemSpec
-    from training.console import demo_line, demo_tables, print_notes
-    from training.demo import DemoConfig, run_demo
+    from training.console import demo_line, print_notes
+    from training.demo import DemoConfig
+    from training.live_judging import evaluate_live, live_tables
 
-    config = DemoConfig(segments=segments, periods=seconds, trace=trace)
     spec = SystemSpec.load("reference")
     with progress_bar("starting", as_json) as bar:
-        result = run_demo(
-            spec,
+        result = evaluate_live(
+            spec.name,
+            None,
             out_folder(out, "demo"),
-            config,
+            runs=1,
+            trace=trace,
+            config=DemoConfig(segments=segments, periods=seconds),
             on_stage=lambda stage: bar(0, 0, stage),
             on_period=lambda progress: bar(progress.done, progress.total, demo_line(spec, progress)),
         )
     if as_json:
-        print_json(result.summary)
+        print_json(result)
         return
     screen = console()
-    for table in demo_tables(result.summary):
+    for table in live_tables(result):
         screen.print(table)
     print_notes(screen, result)
 
@@ -106,39 +115,38 @@ def calibrate(
 @app.command()
 def train(
     task: Annotated[Literal["allocation", "tuning", "joint"], typer.Option(help="Which knobs the policy sets.")],
-    out: Annotated[Path, typer.Option(help="Folder of the artifacts; the policy goes to OUT/TASK.")] = Path("models"),
+    out: Annotated[
+        Path, typer.Option(help="Folder: the best policy goes to OUT/TASK, each seed's to OUT/seeds/SEED/TASK.")
+    ] = Path("models"),
     config: Annotated[Path | None, typer.Option(help="TOML file; default: the shipped configuration.")] = None,
     spec: Spec = "reference",
     parameters: ParametersFile = None,
+    seeds: Annotated[str | None, typer.Option(help="As in 0,1,2; default: the configuration's.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Learner processes at a time; default: one a core.", min=1)] = None,
     logs: Annotated[Path | None, typer.Option(help="TensorBoard folder; default: a new one below runs/.")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on from the checkpoints in LOGS.")] = False,
+    resume: Annotated[bool, typer.Option(help="Go on from what is in LOGS.")] = False,
+    sweep: Annotated[int | None, typer.Option(help="Instead, try so many hyperparameters into LOGS.", min=1)] = None,
+    space: Annotated[Path | None, typer.Option(help="TOML file they are drawn from; default: the shipped.")] = None,
+    ray: Annotated[str | None, typer.Option(help="Sweep on Ray: local, auto, or an address.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Train a PPO policy in the simulator and write its artifact and model card."""
-    from envs.simulator.parameters import Parameters
-    from envs.spec import SystemSpec
-    from training.config import TrainingConfig
-    from training.train import run_train
+    """Train a PPO policy in the simulator, once for each seed, and write artifacts and model cards."""
+    from training.training_runs import TrainingRequest, sweep_hyperparameters, train_seeds
 
     if resume and logs is None:
-        raise typer.BadParameter("give the folder of the training to go on with: --logs DIR", param_hint="--resume")
-    chosen = TrainingConfig.load(config, task)
-    log_directory = logs or out_folder(None, f"train-{task}")
-    loaded = Parameters.load(parameters) if parameters else None
-    start = time.monotonic()
-    with progress_bar(f"training {task}", False) as bar:
-        report = run_train(
-            task,
-            out / task,
-            SystemSpec.load(spec),
-            config=chosen,
-            parameters=loaded,
-            log_directory=log_directory,
-            resume=resume,
-            on_progress=bar,
-        )
-    for name, score in report.scores.items():
-        print(f"{name:32} {score:8.4f}")
-    print(f"{report.directory}  ({time.monotonic() - start:.0f} s; tensorboard --logdir {log_directory})")
+        raise typer.BadParameter("give the folder of what to go on with: --logs DIR", param_hint="--resume")
+    if (space or ray) and not sweep:
+        raise typer.BadParameter("only a sweep has these: give --sweep N", param_hint="--space, --ray")
+    folder = logs or out_folder(None, f"{'sweep' if sweep else 'train'}-{task}")
+    request = TrainingRequest(task, out, config, spec, parameters, seeds, jobs, folder, resume)
+    with progress_bar(f"training {task}", as_json) as bar:
+        outcome = sweep_hyperparameters(request, sweep, space, ray, bar) if sweep else train_seeds(request, bar)
+    if as_json:
+        print_json(outcome.summary)
+    else:
+        for part in outcome.shown:
+            console().print(part, highlight=False, markup=False, soft_wrap=isinstance(part, str))
+    outcome.check()
 
 
 @app.command()
@@ -146,58 +154,172 @@ def evaluate(
     traces: Annotated[
         Path | None, typer.Option(help="Folder of traces; default: generated days never trained on.")
     ] = None,
-    policy: Annotated[Path | None, typer.Option(help="Folder with allocation/ and tuning/; default: shipped.")] = None,
+    only_declared: Annotated[
+        bool, typer.Option(help="Of the traces, those only that the protocol declares as test data.")
+    ] = False,
+    policy: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder with allocation/, tuning/ or joint/; once for each training seed. Default: shipped."),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Episodes on each trace.", min=1)] = 20,
     spec: Spec = "reference",
     parameters: ParametersFile = None,
     randomize: Annotated[bool, typer.Option(help="Vary the simulator's parameters from seed to seed.")] = True,
+    html: Annotated[Path | None, typer.Option(help="File for the result as a page with plots.")] = None,
+    save: Annotated[Path | None, typer.Option(help="File for the result in short, for `trimtab results`.")] = None,
+    live: Annotated[bool, typer.Option(help="On the real testbed instead of the simulator.")] = False,
+    runs: Annotated[int, typer.Option(help="With --live: the testbed is started anew for each.", min=1)] = 1,
+    trace: Annotated[Path | None, typer.Option(help="With --live: request trace; default: generated days.")] = None,
+    out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Judge policies against the references on simulated traces."""
-    from training.evaluate import evaluation_table, summary_table
-    from training.judging import evaluate_policies
+    """Judge policies against the references, on simulated traces or, with --live, on a real learning system."""
+    if live:
+        _evaluate_live(spec, policy or [], out, runs=runs, trace=trace, as_json=as_json)
+        return
+    from training.evaluation_page import write_page
+    from training.evaluation_tables import evaluation_table, notes, summary_table
+    from training.judging import JudgingConfig, evaluate_policies
+    from training.results_page import save_result
 
+    config = JudgingConfig(traces, only_declared, tuple(policy or ()), seeds, parameters, randomize)
     with progress_bar("evaluating", as_json) as bar:
-        result = evaluate_policies(
-            spec, traces, policy, seeds=seeds, parameters=parameters, randomize=randomize, on_progress=bar
-        )
+        result = evaluate_policies(spec, config, on_progress=bar)
+    if html:
+        write_page(html, result)
+    if save:
+        save_result(save, result)
     if as_json:
         print_json(result)
         return
     console().print(evaluation_table(result))
     console().print(summary_table(result))
+    for line in notes(result):
+        console().print(line, style="dim", highlight=False)
+
+
+def _evaluate_live(
+    spec: str, policy: list[Path], out: Path | None, *, runs: int, trace: Path | None, as_json: bool
+) -> None:
+    from envs.spec import SystemSpec
+    from training.console import demo_line, print_notes
+    from training.live_judging import evaluate_live, live_tables
+
+    if len(policy) > 1:
+        raise typer.BadParameter("a live comparison takes one folder", param_hint="--policy")
+    loaded = SystemSpec.load(spec)
+    with progress_bar("starting", as_json) as bar:
+        result = evaluate_live(
+            spec,
+            policy[0] if policy else None,
+            out_folder(out, "evaluate-live"),
+            runs=runs,
+            trace=trace,
+            on_stage=lambda stage: bar(0, 0, stage),
+            on_period=lambda progress: bar(progress.done, progress.total, demo_line(loaded, progress)),
+        )
+    if as_json:
+        print_json(result)
+        return
+    screen = console()
+    for table in live_tables(result):
+        screen.print(table)
+    print_notes(screen, result)
+
+
+@app.command()
+def results(
+    readme: Annotated[Path, typer.Argument(help="File with the markers of the table.")] = Path("README.md"),
+    saved: Annotated[Path, typer.Option(help="Folder of generated.json and real.json (`evaluate --save`).")] = Path(
+        "docs/results"
+    ),
+) -> None:
+    """Write the table of saved evaluations into the README, between its markers."""
+    from training.results_page import fill_file
+
+    fill_file(readme, saved)
+    print(readme)
 
 
 @app.command()
 def search(
     spec: Spec = "reference",
     parameters: ParametersFile = None,
-    out: Annotated[Path, typer.Option(help="Folder for best_static.json and heuristics.json.")] = Path(
-        "training/configs"
-    ),
+    out: Annotated[Path, typer.Option(help="Folder for what is found.")] = Path("training/configs"),
     generations: Annotated[int, typer.Option(help="Generations of 48 candidates.", min=1)] = 20,
+    policies: Annotated[bool, typer.Option("--policies", help="Search the weights of linear policies.")] = False,
+    pareto: Annotated[str | None, typer.Option(help="Search the Pareto front of: static, heuristic:NAME, ppo.")] = None,
+    study: Annotated[Path | None, typer.Option(help="File of the Pareto search; if it exists, it goes on.")] = None,
+    trials: Annotated[int, typer.Option(help="Of the Pareto search, in the end.", min=1)] = 960,
+    steps: Annotated[int | None, typer.Option(help="System periods a strategy or training of PPO.", min=1)] = None,
+    page: Annotated[Path | None, typer.Option("--html", help="Write the Pareto front as a page.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write the Pareto front as a picture, .png or .svg.")] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Search the best static setting and the heuristics' best parameters on the training demands."""
+    """Search the best static setting and heuristics' parameters, or policies' weights, or a Pareto front."""
     from envs.simulator.parameters import Parameters
-    from envs.spec import Role, SystemSpec
+    from envs.spec import SystemSpec
+    from training.pareto import search_front
+    from training.pareto_problems import Conditions
+    from training.policy_search import PolicySearchConfig
+    from training.search import SearchConfig
+
+    if policies and pareto:
+        raise typer.BadParameter("give either this or --policies", param_hint="--pareto")
+    if pareto and study is None:
+        raise typer.BadParameter("a Pareto search is kept in a file: give --study FILE.db", param_hint="--pareto")
+    loaded, constants = SystemSpec.load(spec), Parameters.load(parameters) if parameters else None
+    if policies:
+        config = PolicySearchConfig(steps=steps or PolicySearchConfig.steps, seed=seed)
+        _search_policies(loaded, constants, out, config, as_json)
+    elif pareto and study:
+        conditions = Conditions(loaded, parameters=constants, steps=steps or Conditions.steps)
+        with progress_bar(f"searching {pareto}", as_json) as bar:
+            front = search_front(pareto, conditions, study, trials=trials, seed=seed, on_progress=bar)
+        _show_front(front, page, plot, as_json)
+    else:
+        _search_best(loaded, constants, out, SearchConfig(generations=generations, seed=seed), as_json)
+
+
+def _search_best(
+    spec: SystemSpec, parameters: Parameters | None, out: Path, config: SearchConfig, as_json: bool
+) -> None:
+    from envs.spec import Role
     from training.config import TrainingConfig
     from training.demands import load_demands
-    from training.search import SearchConfig, run_search
+    from training.search import run_search
 
-    loaded = SystemSpec.load(spec)
-    demands = load_demands(TrainingConfig.load(None, Role.ALLOCATION).demands, loaded.control_period_seconds)
+    demands = load_demands(TrainingConfig.load(None, Role.ALLOCATION).demands, spec.control_period_seconds)
     with progress_bar("searching", as_json) as bar:
-        result = run_search(
-            loaded,
-            demands,
-            out,
-            config=SearchConfig(generations=generations, seed=seed),
-            parameters=Parameters.load(parameters) if parameters else None,
-            on_progress=bar,
-        )
+        result = run_search(spec, demands, out, config=config, parameters=parameters, on_progress=bar)
     print_json(result["best_static"]["setting"] if not as_json else result)
+
+
+def _search_policies(
+    spec: SystemSpec, parameters: Parameters | None, out: Path, config: PolicySearchConfig, as_json: bool
+) -> None:
+    from training.policy_search import run_policy_search, score_lines
+
+    with progress_bar("searching policies", as_json) as bar:
+        result = run_policy_search(spec, out, config=config, parameters=parameters, on_progress=bar)
+    if as_json:
+        print_json(result)
+    else:
+        print(*score_lines(result), sep="\n")
+
+
+def _show_front(front: dict[str, Any], page: Path | None, plot: Path | None, as_json: bool) -> None:
+    from training.pareto_page import front_table, write_page, write_plot
+
+    if page:
+        write_page(page, front)
+    if plot:
+        write_plot(plot, front)
+    if as_json:
+        print_json(front)
+    else:
+        console().print(front_table(front))
 
 
 @bench_app.command("env")
@@ -216,9 +338,57 @@ def bench_train_command(as_json: Json = False) -> None:
     print_json(bench_train())
 
 
+@bench_app.command("monitor")
+def bench_monitor_command(
+    seconds: Annotated[float, typer.Option(help="Measured.", min=5)] = 60.0,
+    hz: Annotated[float, typer.Option(help="Sweeps of our monitor a second.", min=0.1, max=10)] = 1.0,
+    testbed: Annotated[bool, typer.Option(help="Run the testbed meanwhile, and watch it.")] = True,
+    soak: Annotated[float | None, typer.Option(help="Instead: watch for leaks for so many seconds.", min=20)] = None,
+    as_json: Json = False,
+) -> None:
+    """Cost of `trimtab monitor` beside node_exporter's; or, with --soak, whether it lasts while processes churn."""
+    from training.bench_monitor import bench_monitor, soak_monitor
+
+    print_json(bench_monitor(seconds, hz, testbed=testbed) if soak is None else soak_monitor(soak, hz))
+
+
+@bench_app.command("store")
+def bench_store_command(as_json: Json = False) -> None:
+    """Cost of keeping 1,000 series: CPU per sweep and bytes per value, beside pyarrow writing the same rows."""
+    from training.bench_store import bench_store
+
+    print_json(bench_store())
+
+
 @bench_app.command("decide")
 def bench_decide(as_json: Json = False) -> None:
     """Time of one decision, and of starting the controller's process."""
     from training.bench import bench_decision
 
     print_json(bench_decision())
+
+
+@trace_app.command("export")
+def trace_export(
+    path: Annotated[Path, typer.Argument(help="A store, or a trace.")],
+    target: Annotated[Path | None, typer.Argument(help="A .parquet file (a trace), or a .csv file.")] = None,
+    tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard scalars.")] = None,
+    series: SeriesPatterns = None,
+    begin: Begin = None,
+    end: End = None,
+    step: Step = None,
+    field: FieldOfPeriod = "auto",
+) -> None:
+    """Write any range of any series as a trace that replays, as CSV, or for TensorBoard."""
+    from telemetry.trace_files import export, read_range
+    from training.tensorboard_export import write_scalars
+
+    if target is None and tensorboard is None:
+        raise typer.BadParameter("give a file, or --tensorboard DIR, or both")
+    found = read_range(path, query_of(path, series, begin, end, step, field))
+    if target is not None:
+        export(found, target)
+        print(target)
+    if tensorboard is not None:
+        count = write_scalars(found, tensorboard)
+        print(f"{tensorboard}  ({count} scalars; tensorboard --logdir {tensorboard})")

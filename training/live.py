@@ -7,17 +7,17 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from controller.live_plant import LivePlant
-from controller.loop import Controller
 from envs.spec import SystemSpec
 from telemetry.collectors.source import series_key
 from telemetry.metrics import Snapshot
 from telemetry.sampler import Sweep, counter_delta, histogram_delta, histogram_quantile, share_below
 from telemetry.workload import Demand
+from training.live_arms import Arm
 from training.rollout import Rollout
 
 LATENCY = "load_latency_seconds"
@@ -29,67 +29,6 @@ CLIENTS = {"component": "load"}
 
 class LoadError(RuntimeError):
     """The load generator cannot be driven; one line."""
-
-
-class Arm(Protocol):
-    """One of those that are compared."""
-
-    name: str
-
-    def begin(self) -> None:
-        """Take over at the start of a window, with the setting that this arm had at the end of its last one."""
-        ...
-
-    def step(self) -> Snapshot:
-        """One control period."""
-        ...
-
-
-class StaticArm:
-    """Holds one setting."""
-
-    def __init__(self, plant: LivePlant, setting: np.ndarray, name: str) -> None:
-        self.plant, self.name, self._setting = plant, name, setting
-
-    def begin(self) -> None:
-        """Apply the setting."""
-        self.plant.apply(self._setting)
-
-    def step(self) -> Snapshot:
-        """Apply again, since a component may have restarted, and let a period pass."""
-        self.plant.apply(self._setting)
-        return self.plant.advance(self.plant.spec.control_period_seconds)
-
-
-class ControllerArm:
-    """Lets a controller act; each window has a fresh one that starts from the setting in force.
-
-    Args:
-        plant: what the controllers act on.
-        make: makes a controller.
-    """
-
-    name = "trimtab"
-
-    def __init__(self, plant: LivePlant, make: Callable[[], Controller]) -> None:
-        self.plant, self._make = plant, make
-        self.controller: Controller | None = None
-        self._setting: np.ndarray | None = None
-
-    def begin(self) -> None:
-        """Go back to where the last controller was and start without a bump from there."""
-        if self._setting is not None:
-            self.plant.apply(self._setting)
-        self.controller = self._make()
-
-    def step(self) -> Snapshot:
-        """One step of the controller's loop."""
-        if self.controller is None:
-            self.begin()
-            return self.step()
-        decision = self.controller.step()
-        self._setting = self.plant.setting
-        return decision.snapshot
 
 
 @dataclass(frozen=True)
@@ -142,12 +81,13 @@ class Window:
 
     Attributes:
         arm: name of the arm.
-        segment: which piece of the demand; both arms got it.
-        times: (T,) seconds since the comparison began.
+        segment: which piece of the demand; all arms got it.
+        times: (T,) seconds on the plant's clock, at the end of each period.
         values: (T, n_metrics).
         settings: (T, n_knobs) in force during each period.
         previous: (T, n_knobs) in force before it.
         client: the clients' view.
+        run: which of several independent comparisons.
     """
 
     arm: str
@@ -157,11 +97,36 @@ class Window:
     settings: np.ndarray
     previous: np.ndarray
     client: ClientFigures
+    run: int = 0
+
+
+@dataclass(frozen=True)
+class Interleaving:
+    """How the arms take turns."""
+
+    settle_periods: int
+    """Periods at the start of a segment that are not counted: what the last arm left in the queues drains, and the
+    windows of readings fill without which no policy acts."""
+    warm_up_periods: int
+    """Arms that move run so long before the first counted window, on the first segment."""
+    seed: int = 0
+    """Of the arrivals; each segment has its own below it."""
+    stream_seconds: float = 0.0
+    """Where in the drifting stream the first segment begins."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """State after one period, for a progress line."""
+    """State after one period, for a progress line.
+
+    Attributes:
+        done: periods so far.
+        total: periods of the comparison.
+        arm: whose period it was.
+        segment: which piece of the demand.
+        snapshot: the period's readings.
+        setting: (n_knobs,) in force during it.
+    """
 
     done: int
     total: int
@@ -204,14 +169,23 @@ def _post(url: str, body: dict[str, Any]) -> None:
         raise LoadError(f"the testbed did not answer POST {url}: {error}") from None
 
 
+@dataclass(frozen=True)
+class _Turn:
+    arm: Arm
+    segment: int
+    periods: int
+    counted: bool
+    first: bool
+    """Whether it is the first counted one of its segment: the others begin with the model that it began with."""
+
+
 def run_interleaved(
     plant: LivePlant,
     urls: Mapping[str, str],
     arms: Sequence[Arm],
     segments: Sequence[Demand],
+    config: Interleaving,
     *,
-    settle_periods: int,
-    warm_up_periods: int = 0,
     on_period: Callable[[Progress], None] = lambda progress: None,
 ) -> list[Window]:
     """Give each segment to each arm in turn; another arm begins in each segment.
@@ -223,43 +197,82 @@ def run_interleaved(
         plant: read and set by the arms.
         urls: of the testbed's components, by name.
         arms: two or more.
-        segments: at the plant's control period; the first `settle_periods` of each are not counted: what the last
-            arm left in the queues drains in them.
-        settle_periods: see above.
-        warm_up_periods: each arm runs so long before the first counted window, on the first segment.
+        segments: at the plant's control period, each longer than the periods that are not counted.
+        config: turns and seeds.
         on_period: called after every period.
+
+    Raises:
+        LoadError: the testbed does not answer.
     """
-    step = plant.spec.control_period_seconds
-    lengths = [len(segment.requests_per_second) for segment in segments]
-    total, done, start = len(arms) * (sum(lengths) + warm_up_periods), 0, None
+    turns = _turns(arms, [len(segment.requests_per_second) for segment in segments], config)
+    begins = np.cumsum([0.0, *(segment.duration for segment in segments)]) + config.stream_seconds
+    total, done = sum(turn.periods for turn in turns), 0
     windows: list[Window] = []
-    schedule = [(arm, 0, warm_up_periods, False) for arm in arms if warm_up_periods]
-    for index, length in enumerate(lengths):
-        first = index % len(arms)
-        schedule += [(arm, index, length, True) for arm in (*arms[first:], *arms[:first])]
-    for turn, (arm, index, periods, counted) in enumerate(schedule):
-        if counted:
-            first_of_segment = turn == 0 or schedule[turn - 1][1:] != (index, periods, True)
-            _post(f"{urls['training']}/{'mark' if first_of_segment else 'rewind'}", {})
-        replay(urls["load"], segments[index], index, stream_seconds=step * sum(lengths[:index]))
-        arm.begin()
-        rows: list[tuple[float, np.ndarray, np.ndarray, np.ndarray]] = []
-        before: Sweep | None = None
-        for period in range(periods):
-            previous = plant.setting
-            snapshot = arm.step()
-            start = snapshot.time - step if start is None else start
-            if period >= settle_periods:
-                rows.append((snapshot.time - start, snapshot.values, plant.setting, previous))
-            else:
-                before = plant.last_sweep
+    for turn in turns:
+        if turn.counted:
+            _post(f"{urls['training']}/{'mark' if turn.first else 'rewind'}", {})
+        # 1000 segments to a seed: no two runs share arrivals.
+        replay(urls["load"], segments[turn.segment], 1000 * config.seed + turn.segment, begins[turn.segment])
+        periods = _Periods(plant, turn.arm)
+        for period in range(turn.periods):
+            if period == config.settle_periods:
+                periods.count_from_here()
+            snapshot, setting = periods.step()
             done += 1
-            on_period(Progress(done, total, arm.name, index, snapshot, plant.setting))
-        if counted and before is not None and plant.last_sweep is not None:
-            client = ClientFigures.between(before, plant.last_sweep, plant.spec.latency_slo_seconds)
-            times, values, settings, previous_settings = (np.array(column) for column in zip(*rows, strict=True))
-            windows.append(Window(arm.name, index, times, values, settings, previous_settings, client))
+            on_period(Progress(done, total, turn.arm.name, turn.segment, snapshot, setting))
+        if turn.counted:
+            windows.append(periods.window(turn.segment))
     return windows
+
+
+def _turns(arms: Sequence[Arm], lengths: Sequence[int], config: Interleaving) -> list[_Turn]:
+    moving = [arm for arm in arms if arm.moves and config.warm_up_periods]
+    turns = [_Turn(arm, 0, config.warm_up_periods, counted=False, first=False) for arm in moving]
+    for segment, length in enumerate(lengths):
+        begins = segment % len(arms)
+        order = [*arms[begins:], *arms[:begins]]
+        turns += [_Turn(arm, segment, length, counted=True, first=arm is order[0]) for arm in order]
+    return turns
+
+
+class _Periods:
+    """The periods of one turn, and what is counted of them."""
+
+    def __init__(self, plant: LivePlant, arm: Arm) -> None:
+        self._plant, self._arm = plant, arm
+        self._rows: list[tuple[float, np.ndarray, np.ndarray, np.ndarray]] = []
+        self._before: Sweep | None = None
+        arm.begin()
+        self._previous = plant.setting
+
+    def count_from_here(self) -> None:
+        """Leave out what was before."""
+        self._rows.clear()
+        self._before = self._plant.last_sweep
+
+    def step(self) -> tuple[Snapshot, np.ndarray]:
+        """One period of the arm: its readings, and the setting in force during it.
+
+        Arms set the knobs when the period has been read, so what is in force afterwards belongs to the next one.
+        """
+        setting = self._plant.setting
+        snapshot = self._arm.step()
+        self._rows.append((snapshot.time, snapshot.values, setting, self._previous))
+        self._previous = setting
+        return snapshot, setting
+
+    def window(self, segment: int) -> Window:
+        """What was counted.
+
+        Raises:
+            LoadError: no period was counted, or the plant was never read before.
+        """
+        after = self._plant.last_sweep
+        if self._before is None or after is None or not self._rows:
+            raise LoadError(f"no period of segment {segment} was counted; a segment must be longer than it settles")
+        client = ClientFigures.between(self._before, after, self._plant.spec.latency_slo_seconds)
+        times, values, settings, previous = (np.array(column) for column in zip(*self._rows, strict=True))
+        return Window(self._arm.name, segment, times, values, settings, previous, client)
 
 
 def as_rollout(windows: Sequence[Window]) -> Rollout:

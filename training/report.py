@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ import numpy as np
 
 from envs.spec import Role, SystemSpec
 from training.live import Window
+from training.live_arms import ControllerArm
 
-COLOURS = ("#8a8f98", "#d9822b", "#0b7285")
-"""Of the arms, Trimtab last."""
+TRIMTAB = ControllerArm.name
+COLOURS = ("#8a8f98", "#d9822b", "#7b4fa3")
+"""Of the references."""
+OURS, BAD = "#0b7285", "#b3372f"
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c2733; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; } svg { width: 100%; height: auto; }
@@ -29,36 +33,37 @@ padding: .7rem 1rem; min-width: 9rem; } .headline b { display: block; font-size:
 def write_html(
     path: Path,
     spec: SystemSpec,
-    result: Mapping[str, Any],
+    comparisons: Sequence[Mapping[str, Any]],
     windows: Sequence[Window],
     decisions: Sequence[Mapping[str, Any]],
-    notes: Sequence[str],
 ) -> None:
     """Write one HTML file with everything in it: no scripts, no links to other hosts.
 
     Args:
         path: of the file.
         spec: names of metrics and knobs.
-        result: of `training.comparison.compare`, with what the demo adds.
-        windows: of both arms.
+        comparisons: of `training.comparison.compare`; the first also with what `training.pooling.pool` adds, and
+            `notes`, lines for people: which actuators are off, what the references are.
+        windows: of all arms.
         decisions: the journal's optimizations: at least `time`, `workload`, `changes`, `verdict`, `reason`.
-        notes: lines for people: which actuators are off, what the reference is.
     """
+    first = comparisons[0]
     sections = [
-        f"<h1>Trimtab against the {html.escape(str(result['reference']))}</h1>",
-        "".join(f"<p class=muted>{html.escape(note)}</p>" for note in notes),
-        _headline(result),
+        f"<h1>Trimtab against the {html.escape(str(first['reference']))}</h1>",
+        "".join(f"<p class=muted>{html.escape(note)}</p>" for note in first["notes"]),
+        _headline(first),
         *(
             f"<h2>Against the {html.escape(comparison['reference'])}</h2>{_table(comparison)}"
-            for comparison in (result, result["vs_best_static"])
+            for comparison in comparisons
         ),
         "<h2>Load, latency and settings over time</h2>",
-        "<p class=muted>Each segment of demand was replayed to all, in turn; the lines are aligned by segment.</p>",
+        "<p class=muted>Each segment of demand was replayed to all, in turn; the lines are aligned by segment. A tick "
+        "in the row of CPU is a change that the controller made, red if it was rolled back.</p>",
         _svg(timeline(spec, windows, decisions)),
         "<h2>Efficiency, pair by pair</h2>",
-        _svg(pairs_plot(result)),
+        _svg(pairs_plot(comparisons)),
         "<h2>When the weights change</h2>",
-        _weights(result),
+        _weights(comparisons),
         "<h2>Optimizations</h2>",
         _optimizations(decisions),
     ]
@@ -67,30 +72,31 @@ def write_html(
 
 
 def timeline(spec: SystemSpec, windows: Sequence[Window], decisions: Sequence[Mapping[str, Any]]) -> Any:
-    """Figure: load, p99, CPU reserved and used, training, and the tuning knobs that differ; all arms, by segment."""
+    """Figure: load, p99, CPU reserved and used, training, and the tuning knobs that moved; all arms, by segment."""
     from matplotlib.figure import Figure
 
-    tuned = _differing_knobs(spec, windows)
+    tuned = _moved_knobs(spec, windows)
     figure = Figure(figsize=(11, 1.9 * (4 + len(tuned))), layout="constrained")
     axes = figure.subplots(4 + len(tuned), 1, sharex=True, squeeze=False)[:, 0]
-    for (arm, chosen), colour in zip(_by_arm(windows).items(), COLOURS, strict=False):
+    arms = _by_arm(windows)
+    for (arm, chosen), colour in zip(arms.items(), _colours(len(arms)), strict=True):
         values = np.concatenate([w.values for w in chosen])  # (T, n_metrics)
         settings = np.concatenate([w.settings for w in chosen])
         _draw_arm(axes, spec, arm, values, settings, colour, tuned)
-        if arm == "trimtab":
+        if arm == TRIMTAB:
             _mark(axes[2], chosen, decisions, spec.control_period_seconds)
-    length = len(windows[0].values) * spec.control_period_seconds
+    length, count = len(windows[0].values) * spec.control_period_seconds, len(windows) // len(arms)
     for axis in axes:
-        for index in range(1, 1 + max(w.segment for w in windows)):
+        for index in range(1, count):
             axis.axvline(index * length, color="#ddd", lw=0.6, zorder=0)
-    axes[1].axhline(spec.latency_slo_seconds, color="#b3372f", lw=1, ls="--", label="SLO")
+    axes[1].axhline(spec.latency_slo_seconds, color=BAD, lw=1, ls="--", label="SLO")
     axes[1].set_yscale("log")
     names = ["requests/s", "p99, s", "CPU, cores", "training, samples/s", *(spec.knob_names[k] for k in tuned)]
     for axis, name in zip(axes, names, strict=True):
         axis.set_ylabel(name.replace("_", "\n") if len(name) > 20 else name, fontsize=8)
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(fontsize=7, loc="upper right", frameon=False, ncols=4)
+        axis.legend(fontsize=7, loc="lower right", bbox_to_anchor=(1.0, 0.95), frameon=False, ncols=5)
     axes[-1].set_xlabel("seconds of demand", fontsize=8)
     return figure
 
@@ -112,32 +118,32 @@ def _draw_arm(
     def metric(name: str) -> np.ndarray:
         return values[:, catalogue.index(name)]
 
-    if arm == "trimtab":
+    if arm == TRIMTAB:
         axes[0].plot(at, metric("serving_arrivals_per_second"), color="#444", lw=0.8, label="arrivals")
     axes[0].plot(at, metric("serving_goodput_per_second"), color=colour, lw=1.2, label=f"goodput, {arm}")
     axes[1].plot(at, metric("serving_latency_p99_seconds"), color=colour, lw=1.2, label=arm)
-    axes[2].step(at, settings[:, cpu_knobs].sum(axis=1), color=colour, lw=1.6, label=f"reserved, {arm}")
+    axes[2].step(at, settings[:, cpu_knobs].sum(axis=1), color=colour, lw=1.6, where="post", label=f"reserved, {arm}")
     axes[2].plot(at, values[:, cpu_used].sum(axis=1), color=colour, lw=0.9, ls=":", label=f"used, {arm}")
     axes[3].plot(at, metric("training_goodput_per_second"), color=colour, lw=1.2, label=arm)
     for axis, knob in zip(axes[4:], tuned, strict=True):
-        axis.step(at, settings[:, knob], color=colour, lw=1.4, label=arm)
+        axis.step(at, settings[:, knob], color=colour, lw=1.4, where="post", label=arm)
 
 
-def pairs_plot(result: Mapping[str, Any]) -> Any:
-    """Figure: efficiency relative to the reference for each pair, with the mean and its interval."""
+def pairs_plot(comparisons: Sequence[Mapping[str, Any]]) -> Any:
+    """Figure: efficiency relative to each reference for each pair, with the mean and its interval."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 2.4), layout="constrained")
-    axes = figure.subplots(1, 2)
-    for axis, comparison, colour in zip(axes, (result, result["vs_best_static"]), COLOURS, strict=False):
+    axes = figure.subplots(1, len(comparisons), squeeze=False)[0]
+    for axis, comparison, colour in zip(axes, comparisons, COLOURS, strict=True):
         ratios = np.asarray(comparison["efficiency_by_pair"])
-        axis.bar(np.arange(1, len(ratios) + 1), ratios, color=COLOURS[-1], width=0.6)
+        axis.bar(np.arange(1, len(ratios) + 1), ratios, color=OURS, width=0.6)
         low, high = (1 + end for end in comparison["efficiency_gain_ci"])
-        axis.axhspan(low, high, color=COLOURS[-1], alpha=0.15, lw=0, label="95 % interval of the mean")
+        axis.axhspan(low, high, color=OURS, alpha=0.15, lw=0, label="95 % interval of the mean")
         axis.axhline(1.0, color=colour, lw=1.6, label=str(comparison["reference"]))
         axis.set_xlabel("segment", fontsize=8)
         axis.set_ylabel("efficiency, relative", fontsize=8)
-        axis.set_xticks(np.arange(1, len(ratios) + 1))
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(fontsize=8, frameon=False)
     return figure
@@ -148,7 +154,7 @@ def write_tensorboard(directory: Path, spec: SystemSpec, windows: Sequence[Windo
     from tensorboard.summary import Writer
 
     for arm, chosen in _by_arm(windows).items():
-        writer = Writer(str(directory / arm.replace(" ", "-")))
+        writer = Writer(str(directory / re.sub(r"\W+", "-", arm).strip("-")))
         step = 0
         for window in chosen:
             for values, setting in zip(window.values, window.settings, strict=True):
@@ -162,27 +168,34 @@ def write_tensorboard(directory: Path, spec: SystemSpec, windows: Sequence[Windo
 
 
 def _by_arm(windows: Sequence[Window]) -> dict[str, list[Window]]:
-    """Windows of each arm in the order of the segments, Trimtab last."""
+    """Windows of each arm in the order of runs and segments, Trimtab last."""
     arms: dict[str, list[Window]] = {}
-    for window in sorted(windows, key=lambda w: (w.arm == "trimtab", w.segment)):
+    for window in sorted(windows, key=lambda w: (w.arm == TRIMTAB, w.run, w.segment)):
         arms.setdefault(window.arm, []).append(window)
     return arms
 
 
-def _differing_knobs(spec: SystemSpec, windows: Sequence[Window]) -> list[int]:
-    """Tuning knobs that are not the same everywhere."""
-    settings = np.concatenate([w.settings for w in windows])
-    differs = (settings != settings[0]).any(axis=0)
-    return [i for i, knob in enumerate(spec.knobs) if knob.role is Role.TUNING and differs[i]]
+def _colours(arms: int) -> tuple[str, ...]:
+    return (*COLOURS[: arms - 1], OURS)
+
+
+def _moved_knobs(spec: SystemSpec, windows: Sequence[Window]) -> list[int]:
+    """Tuning knobs that an arm moved; where the others are held stands in the notes."""
+    moved = np.zeros(len(spec.knobs), dtype=bool)
+    for chosen in _by_arm(windows).values():
+        settings = np.concatenate([w.settings for w in chosen])  # (T, n_knobs)
+        moved |= (settings != settings[0]).any(axis=0)
+    return [i for i, knob in enumerate(spec.knobs) if knob.role is Role.TUNING and moved[i]]
 
 
 def _mark(axis: Any, chosen: Sequence[Window], decisions: Sequence[Mapping[str, Any]], period: float) -> None:
     """A tick for each applied change, red where it was rolled back."""
     for offset, window in enumerate(chosen):
+        begin = window.times[0] - period  # a time stands at the end of its period
         for decision in decisions:
-            into = decision["time"] - window.times[0]
-            if 0 <= into <= window.times[-1] - window.times[0]:
-                colour = "#b3372f" if decision["verdict"] == "rolled_back" else "#0b7285"
+            into = decision["time"] - begin
+            if 0 <= into <= window.times[-1] - begin:
+                colour = BAD if decision["verdict"] == "rolled_back" else OURS
                 at = offset * len(window.times) * period + into
                 axis.plot([at], [0.02], marker="|", color=colour, transform=axis.get_xaxis_transform(), ms=7)
 
@@ -221,14 +234,13 @@ def _table_row(row: Mapping[str, Any]) -> str:
     return f"<tr><td>{name}</td>" + "".join(f"<td class='{mark}'>{cell}</td>" for cell in cells) + "</tr>"
 
 
-def _weights(result: Mapping[str, Any]) -> str:
-    comparisons = (result, result["vs_best_static"])
+def _weights(comparisons: Sequence[Mapping[str, Any]]) -> str:
     head = "".join(f"<th>gain against the {html.escape(comparison['reference'])}</th>" for comparison in comparisons)
     rows = "".join(
         f"<tr><td>{html.escape(name)}</td>"
         + "".join(f"<td>{c['weights'][name]:+.0%}</td>" for c in comparisons)
         + "</tr>"
-        for name in result["weights"]
+        for name in comparisons[0]["weights"]
     )
     return f"<table><tr><th>weight</th>{head}</tr>{rows}</table>"
 
@@ -236,10 +248,12 @@ def _weights(result: Mapping[str, Any]) -> str:
 def _optimizations(decisions: Sequence[Mapping[str, Any]]) -> str:
     if not decisions:
         return "<p>None.</p>"
-    head = "<tr><th>at</th><th>workload</th><th>change</th><th>verdict</th><th>reason</th></tr>"
+    head = "<tr><th>after</th><th>workload</th><th>change</th><th>verdict</th><th>reason</th></tr>"
+    first = decisions[0]["time"]
     body = "".join(
-        f"<tr><td>{d['time']:.0f} s</td><td>{html.escape(str(d['workload']))}</td><td>{html.escape(str(d['changes']))}"
-        f"</td><td>{html.escape(str(d['verdict']))}</td><td>{html.escape(str(d['reason']))}</td></tr>"
+        f"<tr><td>{d['time'] - first:.0f} s</td><td>{html.escape(str(d['workload']))}</td>"
+        f"<td>{html.escape(str(d['changes']))}</td><td>{html.escape(str(d['verdict']))}</td>"
+        f"<td>{html.escape(str(d['reason']))}</td></tr>"
         for d in decisions
     )
     return f"<table>{head}{body}</table>"
