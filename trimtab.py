@@ -70,11 +70,13 @@ def validate(spec: Annotated[str, typer.Argument(help="A SystemSpec: TOML file o
 
 @app.command()
 def docs(folder: Annotated[Path, typer.Argument(help="Where the pages lie.")] = Path("docs")) -> None:
-    """Write the pages that are made from the code: the environments' data sheets."""
-    from envs.datasheet import write
+    """Write the pages that are made from the code: the environments' data sheets and the list of metrics."""
+    from envs import datasheet
+    from telemetry import metrics_page
 
-    write(folder / "environments.md")
-    print(folder / "environments.md")
+    for name, write in (("environments.md", datasheet.write), ("metrics.md", metrics_page.write)):
+        write(folder / name)
+        print(folder / name)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,18 +17,45 @@ control_app = typer.Typer(no_args_is_help=True, help="Run the controller, and ta
 
 @app.command()
 def monitor(
-    components: Annotated[
-        Path | None, typer.Option(help="testbed.json of a running system; default: host only.")
-    ] = None,
+    components: Annotated[Path | None, typer.Option(help="Watch a running system, by its testbed.json.")] = None,
+    pid: Annotated[list[int] | None, typer.Option(help="Watch a process and its descendants.")] = None,
+    name: Annotated[list[str] | None, typer.Option(help="Watch processes whose command line matches.")] = None,
+    cgroup: Annotated[list[str] | None, typer.Option(help="Watch a control group.")] = None,
+    scrape: Annotated[list[str] | None, typer.Option(help="Scrape a program: NAME=http://host:port/metrics.")] = None,
+    push: Annotated[int | None, typer.Option(help="Take metrics pushed to this port of 127.0.0.1.")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="Bearer token of scrapes and pushes.")] = None,
     period: Annotated[float, typer.Option(help="Seconds between sweeps.", min=0.1)] = 1.0,
     serve: Annotated[int | None, typer.Option(help="Serve Prometheus text on this port of 127.0.0.1.")] = None,
-    sweeps: Annotated[int | None, typer.Option(help="Stop after so many sweeps.", min=1)] = None,
+    store: Annotated[Path | None, typer.Option(help="Keep all sweeps in this folder.")] = None,
+    otlp: Annotated[str | None, typer.Option(help="Send sweeps to this OpenTelemetry collector (OTLP/HTTP).")] = None,
+    sweeps: Annotated[int | None, typer.Option(help="Stop after so many; default with --json: 1.", min=1)] = None,
     as_json: Json = False,
 ) -> None:
-    """Live metrics of the host and, where given, of a learning system."""
-    from controller.monitor import run_monitor
+    """Live metrics of the host and of workloads: on the terminal, as JSON, for Prometheus, and kept on disk.
 
-    run_monitor(components, period, serve_port=serve, sweeps=1 if as_json and sweeps is None else sweeps, json=as_json)
+    --pid, --name, --cgroup and --scrape may be given several times.
+    """
+    from controller.monitor import become_service, run_monitor
+    from controller.monitor_sources import MonitorOptions
+
+    options = MonitorOptions(
+        period=period,
+        components=components,
+        pids=tuple(pid or ()),
+        names=tuple(name or ()),
+        cgroups=tuple(cgroup or ()),
+        scrapes=tuple(scrape or ()),
+        token_file=token_file,
+        serve=serve,
+        push=push,
+        store=store,
+        otlp=otlp,
+        sweeps=1 if as_json and sweeps is None else sweeps,
+        json=as_json,
+    )
+    if not as_json and not sys.stdout.isatty() and (serve, push, store) != (None, None, None):
+        become_service(options)
+    run_monitor(options)
 
 
 @control_app.command("run")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from controller.readings import SCRAPED_AT
 from telemetry.collectors.scrape import ScrapeSource
 from telemetry.collectors.source import series_key
+from telemetry.series_catalogue import Family
 
 SCRAPE_SECONDS = 0.5
 """Deadline of the scrapes, which run side by side: together they never take more than half of a period of a second."""
@@ -26,8 +27,12 @@ class ComponentSource:
         self.name = name
         self._url_of, self._clock = url_of, clock
         self._scrape: ScrapeSource | None = None
-        self._keys: dict[str, str] = {}
         self._begun: Future[dict[str, float]] | None = None
+
+    @property
+    def families(self) -> Mapping[str, Family]:
+        """Kind and help of the component's metrics, as it told them."""
+        return {} if self._scrape is None else self._scrape.families
 
     def begin(self, pool: ThreadPoolExecutor) -> None:
         """Start scraping in the background, for `collect` to wait for."""
@@ -47,14 +52,6 @@ class ComponentSource:
         if url is None:
             return {}
         if self._scrape is None or self._scrape.url != f"{url}/metrics":
-            self._scrape = ScrapeSource(self.name, f"{url}/metrics", deadline=SCRAPE_SECONDS)
-        values = {self._key(series): value for series, value in self._scrape.collect().items()}
-        return values | {series_key(SCRAPED_AT, component=self.name): self._clock()}
-
-    def _key(self, series: str) -> str:
-        key = self._keys.get(series)
-        if key is None:
-            label = f'component="{self.name}"'
-            key = f"{series[:-1]},{label}}}" if series.endswith("}") else f"{series}{{{label}}}"
-            self._keys[series] = key
-        return key
+            labels = {"component": self.name}
+            self._scrape = ScrapeSource(self.name, f"{url}/metrics", deadline=SCRAPE_SECONDS, labels=labels)
+        return self._scrape.collect() | {series_key(SCRAPED_AT, component=self.name): self._clock()}

@@ -1,146 +1,200 @@
-"""`trimtab monitor`: what the host and the components measure, live, as JSON, or for Prometheus to scrape."""
+"""`trimtab monitor`: what host, processes and components measure: live, as JSON, for Prometheus, and kept on disk."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import math
+import os
+import signal
+import sys
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from controller.component_source import ComponentSource
-from controller.components import Components
-from controller.live_plant import SCRAPED
-from telemetry.collectors.host import HostSource
-from telemetry.collectors.source import Source, parse_key
-from telemetry.exposition import CONTENT_TYPE, families_of, render
+from controller.monitor_sources import MonitorOptions, components_of, sources_of, token_of, told
+from telemetry.collectors.scrape import ScrapeSource
+from telemetry.collectors.source import ArraySource, Source
+from telemetry.exposition import Exposition, negotiate
+from telemetry.http_server import Answer, HttpServer, Request
+from telemetry.push import PushSource
 from telemetry.sampler import Sampler, Sweep
+from telemetry.series_catalogue import describe
 
-SHOWN = 28
-"""Rows of the live table: fits a terminal of 40 lines."""
+logger = logging.getLogger(__name__)
+
+Show = Callable[[Sweep], None]
+OURS = {"telemetry", "controller"}
 
 
-def run_monitor(
-    components: Path | None, period_seconds: float, *, serve_port: int | None, sweeps: int | None, json: bool
-) -> None:
-    """Sweep until Ctrl-C, or `sweeps` times.
-
-    Args:
-        components: `testbed.json` of a running system; None watches the host alone.
-        period_seconds: between sweeps.
-        serve_port: of 127.0.0.1, for Prometheus text; None serves nothing.
-        sweeps: how many; None has no end.
-        json: print one JSON object a sweep instead of the table.
+def run_monitor(options: MonitorOptions) -> None:
+    """Sweep until SIGINT, SIGTERM, or the number of sweeps wanted.
 
     Raises:
-        OSError: the port is in use.
+        MonitorError: nothing can be read at a place that was named.
+        PortTaken: a port cannot be listened on.
     """
-    sources: list[Source] = [HostSource()]
-    if components is not None:
-        directory = Components(components)
+    push = PushSource(token=token_of(options.token_file)) if options.push is not None else None
+    components = components_of(options)
+    sources = sources_of(options, components, push)
+    exposition = Exposition(lambda name: describe(name) or told(name, sources))
+    with contextlib.ExitStack() as stack:
+        sampler = stack.enter_context(contextlib.closing(_Sampler(sources, options.period)))
+        for port in sorted({options.serve, options.push} - {None}, key=str):
+            stack.callback(_serve(port, options, exposition, push).close)
+        outputs = [exposition.show, *_outputs(options, stack)]
+        stop = stack.enter_context(_stopped_by_signals())
+        left = options.sweeps or 0
 
-        def url_of(name: str) -> str | None:
-            component = directory.read().get(name)
-            return component.url if component else None
-
-        sources += [ComponentSource(name, url_of, time.monotonic) for name in SCRAPED]
-    sampler = Sampler(sources, period_seconds)
-    page = _Page()
-    server = _serve(page, serve_port) if serve_port is not None else None
-    stop = threading.Event()
-    show = _JsonLines() if json else _LiveTable(period_seconds)
-    left = sweeps
-
-    def consume(sweep: Sweep) -> None:
-        nonlocal left
-        page.text = render(families_of(sweep.values))
-        show(sweep)
-        if left is not None:
+        def consume(sweep: Sweep) -> None:
+            nonlocal left
+            for output in outputs:
+                output(sweep)
             left -= 1
-            if left <= 0:
+            if left == 0:
                 stop.set()
 
-    try:
         sampler.run(stop, consume)
-    finally:
-        show.close()
-        if server is not None:
-            server.shutdown()
-            server.server_close()
 
 
-class _JsonLines:
-    def __call__(self, sweep: Sweep) -> None:
-        values = {name: value if math.isfinite(value) else None for name, value in sweep.values.items()}
-        print(json.dumps({"time": sweep.time, "series": len(values), "errors": sweep.errors, "values": values}))
+def become_service(options: MonitorOptions) -> None:
+    """Go on as a process, of the same id, that never loaded the command line: it would cost 15 MiB for good.
 
-    def close(self) -> None:
-        """Nothing to end."""
+    Returns only where the system cannot do that.
+    """
+    root = str(Path(__file__).parents[1])
+    found = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-P", "-m", "controller.monitor", options.to_json()]
+    if os.name == "posix":  # elsewhere exec starts another process and ends this one
+        os.execve(sys.executable, command, os.environ | {"PYTHONPATH": found})
 
 
-class _LiveTable:
-    """The series that move most, as rates for counters."""
+class _Sampler(Sampler):
+    """All scrapes of a sweep run side by side: slow programs cost their deadline once, not each."""
 
-    def __init__(self, period_seconds: float) -> None:
-        from rich.live import Live
+    def __init__(self, sources: list[Source | ArraySource], period_seconds: float) -> None:
+        super().__init__(sources, period_seconds)
+        self._scrapes = [source for source in sources if isinstance(source, ComponentSource | ScrapeSource)]
+        self._pool = ThreadPoolExecutor(max(len(self._scrapes), 1), thread_name_prefix="scrape")
 
-        self._period, self._before = period_seconds, None
-        self._live = Live(refresh_per_second=4)
-        self._live.start()
-
-    _before: Sweep | None
-
-    def __call__(self, sweep: Sweep) -> None:
-        from rich.table import Table
-
-        table = Table(title=f"{len(sweep.values)} series, {len(sweep.errors)} sources failing", expand=True)
-        table.add_column("series", no_wrap=True, overflow="ellipsis", ratio=4)
-        table.add_column("value", justify="right", ratio=1)
-        table.add_column("per second", justify="right", ratio=1)
-        for name, value, rate in self._rows(sweep):
-            table.add_row(name, f"{value:.5g}", "" if rate is None else f"{rate:.4g}")
-        self._live.update(table)
-        self._before = sweep
-
-    def _rows(self, sweep: Sweep) -> list[tuple[str, float, float | None]]:
-        before = self._before.values if self._before is not None else {}
-        rows = []
-        for name, value in sweep.values.items():
-            family = parse_key(name)[0]
-            if family.endswith("_bucket") or family.startswith("trimtab_sampler"):
-                continue
-            old = before.get(name)
-            moved = 0.0 if old is None or not value else abs(value - old) / abs(value)
-            rate = (value - old) / self._period if old is not None and family.endswith("_total") else None
-            rows.append((moved, name, value, rate))
-        rows.sort(key=lambda row: -row[0])
-        return sorted((name, value, rate) for _, name, value, rate in rows[:SHOWN])
+    def sweep(self) -> Sweep:
+        for source in self._scrapes:
+            source.begin(self._pool)
+        return super().sweep()
 
     def close(self) -> None:
-        """Leave the last table on the screen."""
-        self._live.stop()
+        """End the threads that scrape."""
+        self._pool.shutdown()
 
 
-class _Page:
-    text = b""
+def _serve(port: int | None, options: MonitorOptions, exposition: Exposition, push: PushSource | None) -> HttpServer:
+    def answer(request: Request) -> Answer:
+        if request.path == "/metrics" and port == options.serve:
+            form = negotiate(request.headers.get("accept", ""))
+            return Answer(200, exposition.text(form), form.value)
+        if request.path == "/push" and port == options.push and push is not None:
+            return push.answer(request)
+        return Answer(404, b"see /metrics, or POST to /push\n")
 
-
-def _serve(page: _Page, port: int) -> ThreadingHTTPServer:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found = self.path == "/metrics"
-            self.send_response(200 if found else 404)
-            self.send_header("Content-Type", CONTENT_TYPE)
-            self.end_headers()
-            self.wfile.write(page.text if found else b"see /metrics\n")
-
-        def log_message(self, *_: object) -> None:
-            """A scrape a second is no news."""
-
-    try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    except OSError as error:
-        raise OSError(f"cannot serve on 127.0.0.1:{port}: {error.strerror}; choose another --serve port") from None
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = HttpServer(port or 0, answer)
+    print(f"http://127.0.0.1:{server.port}{'/metrics' if port == options.serve else '/push'}", file=sys.stderr)
     return server
+
+
+def _outputs(options: MonitorOptions, stack: contextlib.ExitStack) -> list[Show]:
+    """Where sweeps go: what costs memory is loaded only where it is asked for."""
+    outputs: list[Show] = []
+    if options.store is not None:
+        from telemetry.store import Store
+
+        store = stack.enter_context(contextlib.closing(Store(options.store, period_seconds=options.period)))
+        outputs.append(Surviving(store.append, f"storing in {options.store}"))
+    if options.otlp is not None:
+        from telemetry.otlp import OtlpExporter
+
+        exporter = stack.enter_context(contextlib.closing(OtlpExporter(options.otlp)))
+        outputs.append(exporter)
+    if options.json:
+        outputs.append(_print_json)
+    elif sys.stdout.isatty():
+        from telemetry.live_view import LiveView
+
+        outputs.append(stack.enter_context(contextlib.closing(LiveView())))
+    elif not outputs and options.serve is None and options.push is None:
+        from telemetry.overview import Watcher, line
+
+        watcher = Watcher()
+        outputs.append(lambda sweep: print(time.strftime("%H:%M:%S"), line(watcher.look(sweep)), flush=True))
+    return outputs
+
+
+class Surviving:
+    """A full disk costs what was to be stored, and two lines of log, not the watching."""
+
+    def __init__(self, output: Show, what: str) -> None:
+        self._output, self._what, self._failing = output, what, False
+
+    def __call__(self, sweep: Sweep) -> None:
+        try:
+            self._output(sweep)
+        except OSError as error:
+            if not self._failing:
+                logger.warning("%s fails: %s", self._what, error)
+            self._failing = True
+            return
+        if self._failing:
+            logger.warning("%s works again", self._what)
+            self._failing = False
+
+
+def _print_json(sweep: Sweep) -> None:
+    values = {name: value if math.isfinite(value) else None for name, value in sweep.values.items()}
+    found = {"time": sweep.time, "series": len(values), "errors": dict(sweep.errors), "values": values}
+    print(json.dumps(found), flush=True)
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set, so that a service that is stopped still writes its last minute.
+
+    The second signal does what it always does.
+    """
+    stop = threading.Event()
+    former: dict[signal.Signals, Any] = {}
+
+    def restore() -> None:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+    def end(*_: object) -> None:
+        stop.set()
+        restore()
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            former[number] = signal.signal(number, end)
+    try:
+        yield stop
+    finally:
+        restore()
+
+
+def main() -> None:
+    """The service: as `trimtab monitor`, with the options as JSON in the first argument."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        run_monitor(MonitorOptions.from_json(sys.argv[1]))
+    except Exception as error:  # as in `trimtab.main`: what the user can put right is one line
+        if type(error).__module__.partition(".")[0] not in OURS and not isinstance(error, OSError):
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

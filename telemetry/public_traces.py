@@ -13,6 +13,7 @@
 | `timestamp,value` | samples (NAB, or your own) | value |
 | npz with `values`, `step_s` | metrics (JumpStarter, SMD) | the first metric |
 | Parquet, or a folder of segments | our own `Trace`, e.g. of `trimtab record` | what arrived at serving and ingest |
+| a folder of `trimtab monitor --store` | a store | what serving and ingest counted |
 | another folder | the first of its files that holds a demand | its |
 
 All but Parquet may be gzipped. Levels that are no request rates (CPU, GPUs) are taken as the shape of a demand: scale
@@ -35,6 +36,8 @@ from pathlib import Path
 import numpy as np
 
 from telemetry.demand_families import DAY
+from telemetry.store_files import is_store
+from telemetry.store_reader import store_demand
 from telemetry.trace import REQUESTS_METRIC, SEGMENT_PATTERN, Trace, TraceError
 from telemetry.trace_formats import (
     Columns,
@@ -115,12 +118,19 @@ def load_demand(path: str | Path, column: str | None = None, *, compression: flo
             values, and on a compression that is not above zero.
     """
     path = Path(path)
-    read = _recorded_demand if is_recording(path) else _first_demand if path.is_dir() else _read_demand
     try:
-        return read(path, column).compressed(compression)
+        return _reader(path)(path, column).compressed(compression)
     except ValueError as error:  # a TraceError or not, it shall begin with the path
         message = str(error)
         raise TraceError(message if message.startswith(str(path)) else f"{path}: {message}") from error
+
+
+def _reader(path: Path) -> Callable[[Path, str | None], Demand]:
+    if is_store(path):
+        return store_demand
+    if is_recording(path):
+        return _recorded_demand
+    return _first_demand if path.is_dir() else _read_demand
 
 
 def demands_in(folder: str | Path, refused: dict[str, str] | None = None) -> list[Demand]:
@@ -148,7 +158,7 @@ def trace_paths(folder: str | Path) -> list[Path]:
     READMEs and hidden files are passed over.
     """
     folder = Path(folder)
-    if is_recording(folder):
+    if is_recording(folder) or is_store(folder):
         return [folder]
     paths: list[Path] = []
     for path in sorted(folder.iterdir()):

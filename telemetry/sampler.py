@@ -7,31 +7,18 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
-from telemetry.collectors.source import Source, parse_key, series_key
+from telemetry.collectors.source import ArraySource, Source, parse_key
+from telemetry.columns import Columns, columns_of
+from telemetry.own_cost import OwnCost
+from telemetry.sweep import RowValues, Sweep
 
 logger = logging.getLogger(__name__)
 
 NAN = float("nan")
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """One reading of all sources.
-
-    Attributes:
-        time: seconds on the sampler's clock, when the sweep began.
-        values: by full series name; what could not be read is absent.
-        errors: source name -> one line, for the sources that failed.
-    """
-
-    time: float
-    values: dict[str, float]
-    errors: dict[str, str] = field(default_factory=dict)
 
 
 class Stop(Protocol):
@@ -45,21 +32,24 @@ class Stop(Protocol):
 class Sampler:
     """Sweeps over sources; a source that fails costs its own values and nothing else.
 
-    Its own cost is among the values, as of the sweep before: `trimtab_sampler_sweep_seconds`, `..._sweeps_total`,
-    `..._missed_periods_total`, `..._series`, and by source `..._source_up`, `..._source_seconds`,
-    `..._source_errors_total`.
+    What a sweep costs is among the values of the next one: see `telemetry.own_cost`.
 
     Args:
         sources: with different names.
         period_seconds: from the start of a sweep to the start of the next.
         clock: seconds, monotonic.
+        wall_clock: seconds since 1970; only watched for steps.
 
     Raises:
         ValueError: on a period that is not positive or names used twice.
     """
 
     def __init__(
-        self, sources: Sequence[Source], period_seconds: float, clock: Callable[[], float] = time.monotonic
+        self,
+        sources: Sequence[Source | ArraySource],
+        period_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         names = [source.name for source in sources]
         if len(set(names)) != len(names):
@@ -68,30 +58,29 @@ class Sampler:
             raise ValueError(f"period_seconds is {period_seconds}, must be > 0")
         self.sources, self.period_seconds, self._clock = tuple(sources), period_seconds, clock
         self.last: Sweep | None = None
+        self._columns = [columns_of(source) for source in sources]
+        self._cost = OwnCost(names, clock, wall_clock)
+        self._names: tuple[str, ...] = ()
+        self._parts: tuple[tuple[str, ...], ...] = ()
+        self._kept: np.ndarray | None = None
         self._failing: set[str] = set()
-        self._own = {
-            "trimtab_sampler_sweeps_total": 0.0,
-            "trimtab_sampler_missed_periods_total": 0.0,
-            **{series_key("trimtab_sampler_source_errors_total", source=name): 0.0 for name in names},
-        }
 
     def sweep(self) -> Sweep:
         """Read every source once. Never raises for what a source does."""
-        begin = self._clock()
-        values: dict[str, float] = {}
+        begin = self._cost.begin()
         errors: dict[str, str] = {}
-        for source in self.sources:
+        for columns in self._columns:
             source_begin = self._clock()
             try:
-                values.update(source.collect())
+                columns.read()
             except Exception as error:  # a source may be anybody's code, and the loop must outlive it
-                errors[source.name] = str(error).partition("\n")[0] or type(error).__name__
-            self._note(source.name, errors.get(source.name), self._clock() - source_begin)
-        values.update(self._own)
-        self._own["trimtab_sampler_sweep_seconds"] = self._clock() - begin
-        self._own["trimtab_sampler_sweeps_total"] += 1
-        self._own["trimtab_sampler_series"] = float(len(values))
-        self.last = Sweep(begin, values, errors)
+                columns.clear()
+                errors[columns.name] = str(error).partition("\n")[0] or type(error).__name__
+            self._note(columns.name, errors.get(columns.name))
+            self._cost.read(columns.name, self._clock() - source_begin, columns.name in errors, columns.missing)
+        names, row = self._join()
+        self._cost.end(len(names))
+        self.last = Sweep(begin, RowValues(names, row), errors)
         return self.last
 
     def run(self, stop: Stop, consume: Callable[[Sweep], None] | None = None) -> None:
@@ -110,17 +99,27 @@ class Sampler:
             if consume is not None:
                 consume(sweep)
             passed = int((self._clock() - start) / self.period_seconds)
-            self._own["trimtab_sampler_missed_periods_total"] += max(0, passed - done)
+            self._cost.missed(max(0, passed - done))
             done = max(passed, done) + 1
             if stop.wait(max(0.0, start + done * self.period_seconds - self._clock())):
                 return
 
-    def _note(self, name: str, error: str | None, seconds: float) -> None:
-        """Count a source's result; log when it begins to fail and when it is back."""
-        self._own[series_key("trimtab_sampler_source_up", source=name)] = float(error is None)
-        self._own[series_key("trimtab_sampler_source_seconds", source=name)] = seconds
+    def _join(self) -> tuple[tuple[str, ...], np.ndarray]:
+        """All columns side by side: names, and a row of its own for this sweep. A name told twice keeps its last."""
+        every: list[Columns | OwnCost] = [*self._columns, self._cost]
+        parts = tuple(columns.names for columns in every)
+        row = np.concatenate([columns.values for columns in every])  # (n,)
+        if len(parts) != len(self._parts) or any(a is not b for a, b in zip(parts, self._parts, strict=True)):
+            self._parts = parts
+            joined = [name for part in parts for name in part]
+            last = {name: i for i, name in enumerate(joined)}
+            self._kept = None if len(last) == len(joined) else np.fromiter(last.values(), dtype=int)
+            self._names = tuple(last)
+        return self._names, row if self._kept is None else row[self._kept]
+
+    def _note(self, name: str, error: str | None) -> None:
+        """Log when a source begins to fail and when it is back."""
         if error is not None:
-            self._own[series_key("trimtab_sampler_source_errors_total", source=name)] += 1
             if name not in self._failing:
                 logger.warning("source %s fails: %s", name, error)
                 self._failing.add(name)

@@ -2,107 +2,86 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import time
+from collections import Counter
 from collections.abc import Callable
+from typing import Protocol
 
-import psutil
+import numpy as np
 
-from telemetry.collectors.procfs import ProcfsReader
-from telemetry.collectors.source import SourceError, series_key
+from telemetry.collectors.files import NumberFile
+from telemetry.collectors.source import SourceError, named
+from telemetry.collectors.system import FILES
 
-CPU_MODES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
 
-DISK_COUNTERS = {
-    # psutil field: (name, factor to base units); psutil gives times in ms
-    "read_count": ("node_disk_reads_completed_total", 1.0),
-    "write_count": ("node_disk_writes_completed_total", 1.0),
-    "read_merged_count": ("node_disk_reads_merged_total", 1.0),
-    "write_merged_count": ("node_disk_writes_merged_total", 1.0),
-    "read_bytes": ("node_disk_read_bytes_total", 1.0),
-    "write_bytes": ("node_disk_written_bytes_total", 1.0),
-    "read_time": ("node_disk_read_time_seconds_total", 0.001),
-    "write_time": ("node_disk_write_time_seconds_total", 0.001),
-    "busy_time": ("node_disk_io_time_seconds_total", 0.001),
-}
+class Part(Protocol):
+    """Some of the host's series, as `NumberFile` reads them."""
 
-NETWORK_COUNTERS = {
-    "bytes_recv": "node_network_receive_bytes_total",
-    "bytes_sent": "node_network_transmit_bytes_total",
-    "packets_recv": "node_network_receive_packets_total",
-    "packets_sent": "node_network_transmit_packets_total",
-    "errin": "node_network_receive_errs_total",
-    "errout": "node_network_transmit_errs_total",
-    "dropin": "node_network_receive_drop_total",
-    "dropout": "node_network_transmit_drop_total",
-}
+    names: tuple[str, ...]
+
+    def read(self, out: np.ndarray) -> bool:
+        """Write the values; False if `names` are new."""
+        ...
 
 
 class HostSource:
-    """Some 700 series of a Linux host for about a thousandth of a core at one sweep a second.
+    """Some 900 series of a Linux host for about a thousandth of a core at one sweep a second.
+
+    Where there is no procfs (macOS, Windows, some containers), psutil tells what it can, under the same names.
 
     Args:
-        proc: where procfs is mounted, for what psutil does not give.
+        proc: where procfs is mounted.
         wall_clock: seconds since 1970.
     """
 
     name = "host"
 
     def __init__(self, proc: str = "/proc", wall_clock: Callable[[], float] = time.time) -> None:
-        self._procfs = ProcfsReader(proc)
+        self.missing: Counter[str] = Counter()
         self._wall_clock = wall_clock
-        self._keys: dict[tuple[str, str, str], str] = {}
+        self._parts: list[Part] = [
+            NumberFile(os.path.join(proc, name), layout, self.missing)
+            for name, layout in FILES.items()
+            if os.path.exists(os.path.join(proc, name))
+        ]
+        if not self._parts:
+            from telemetry.collectors.portable import PortableHost
 
-    def collect(self) -> dict[str, float]:
-        """Current values; a part of the host that cannot be read is absent.
+            self._parts = [PortableHost()]
+        self._part_names: list[tuple[str, ...]] = []
+        self._names: tuple[str, ...] = ()
+        self._slices: list[slice] = []
+
+    def series(self) -> tuple[str, ...]:
+        """Full series names; the same tuple object as long as devices and files stay the same."""
+        part_names = [part.names for part in self._parts]
+        if any(a is not b for a, b in zip(part_names, self._part_names, strict=False)) or not self._names:
+            self._part_names = part_names
+            ends = np.cumsum([1, *map(len, part_names)]).tolist()
+            self._slices = [slice(a, b) for a, b in itertools.pairwise(ends)]
+            self._names = ("node_time_seconds", *(name for names in part_names for name in names))
+        return self._names
+
+    def read(self, out: np.ndarray) -> bool:
+        """Write the current values; NaN for a part of the host that cannot be read.
 
         Raises:
             SourceError: if no part could be read.
         """
-        values: dict[str, float] = {}
-        refused = []
-        for part in (_processors, _load, self._disks, self._networks, self._procfs.read):
-            try:
-                values.update(part())
-            except (OSError, psutil.Error, RuntimeError) as error:  # psutil: RuntimeError where a counter is unknown
-                refused.append(str(error))
-        if not values:
-            raise SourceError(f"nothing of the host could be read: {'; '.join(refused)}")
-        values["node_time_seconds"] = self._wall_clock()
-        return values
+        out[0] = self._wall_clock()
+        # Not a generator: every part must learn its new shape in one go.
+        same = all([part.read(out[where]) for part, where in zip(self._parts, self._slices, strict=True)])
+        if same and np.isnan(out[1:]).all():
+            reasons = ", ".join(self.missing) or "no file that is known"
+            raise SourceError(f"nothing of the host could be read ({reasons})")
+        return same
 
-    def _disks(self) -> dict[str, float]:
-        values: dict[str, float] = {}
-        for device, counters in (psutil.disk_io_counters(perdisk=True) or {}).items():
-            for field, (name, factor) in DISK_COUNTERS.items():
-                if hasattr(counters, field):
-                    values[self._key(name, "device", device)] = getattr(counters, field) * factor
-        return values
+    def collect(self) -> dict[str, float]:
+        """Current values by name; what cannot be read is absent.
 
-    def _networks(self) -> dict[str, float]:
-        values: dict[str, float] = {}
-        for device, counters in psutil.net_io_counters(pernic=True).items():
-            for field, name in NETWORK_COUNTERS.items():
-                values[self._key(name, "device", device)] = float(getattr(counters, field))
-        return values
-
-    def _key(self, name: str, label: str, value: str) -> str:
-        found = self._keys.get((name, label, value))
-        if found is None:
-            found = self._keys[name, label, value] = series_key(name, **{label: value})
-        return found
-
-
-def _processors() -> dict[str, float]:
-    values: dict[str, float] = {}
-    for cpu, times in enumerate(psutil.cpu_times(percpu=True)):
-        for mode in CPU_MODES:
-            if hasattr(times, mode):
-                values[f'node_cpu_seconds_total{{cpu="{cpu}",mode="{mode}"}}'] = getattr(times, mode)
-    stats = psutil.cpu_stats()
-    values["node_context_switches_total"] = float(stats.ctx_switches)
-    values["node_intr_total"] = float(stats.interrupts)
-    return values
-
-
-def _load() -> dict[str, float]:
-    return dict(zip(("node_load1", "node_load5", "node_load15"), psutil.getloadavg(), strict=True))
+        Raises:
+            SourceError: if no part could be read.
+        """
+        return named(self)

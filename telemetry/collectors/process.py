@@ -1,158 +1,150 @@
-"""Groups of processes: each the tree below one process id, summed."""
+"""The processes of workloads: each workload's sum, and every process and thread of it."""
 
 from __future__ import annotations
 
 import os
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import psutil
+import numpy as np
 
-from telemetry.collectors.source import series_key
+from telemetry.collectors.budget import Budget
+from telemetry.collectors.process_group import ProcessGroup
+from telemetry.collectors.source import named
+from telemetry.collectors.targets import Target, Tree
 
-COUNTERS = ("voluntary", "involuntary", "read_bytes", "write_bytes")
+if TYPE_CHECKING:
+    from telemetry.collectors.portable_processes import PortableProcesses
 
-ENDED = (0.0, 0.0)
-"""Stands for all processes of a group that ended, among (id, time of creation)."""
+Groups = Mapping[str, int | Target]
+
+
+@dataclass(frozen=True)
+class ProcessDetail:
+    """How closely processes are watched."""
+
+    processes: bool = True
+    """Whether each process has series of its own: 36, for 30 microseconds a reading."""
+    threads: bool = True
+    """Whether each thread has: 3, for 3 microseconds."""
+    settled_seconds: float = 30.0
+    """Age from which on a process or thread has series of its own; those that are there at the first reading have them
+    at once. Short-lived ones count in their group's sums, but would fill the memory with series that hold a few values
+    each: 100 kB in a ring of 300 sweeps."""
+    search_share: float = 0.0002
+    """Share of a processor for finding processes and threads that are new: 5 seconds apart at 1 ms, which is what 50
+    threads take, 20 seconds where all processes of a host of 100 are looked through for a name; at least a second."""
+    memory_share: float = 0.0001
+    """Share of a processor for the proportional memory, one process at a time: 10 seconds apart at 1 ms; 37 ms, so
+    six minutes, for a process of 2 GiB."""
 
 
 class ProcessSource:
-    """Processor time, memory, threads, context switches, open files and I/O of process trees.
+    """Processor time, memory, threads, context switches, open files and I/O of groups of processes.
 
-    A group whose root has vanished is absent; what one process hides from us (I/O and open files of other users) is
-    absent for its whole group, since a sum without it would be wrong. CPU seconds include children that were waited
-    for, so they do not fall when a worker ends. Context switches and I/O of a process that ended keep the last value
-    that was seen.
+    A group without a process is absent; what one process hides from us (I/O and open files of other users) is absent
+    for its whole group, since a sum without it would be wrong. CPU seconds include children that were waited for, so
+    they do not fall when a worker ends. Context switches and I/O of a process that ended keep the last value seen.
+
+    Series: `process_*{group}` are the sums, `workload_process_*{group,pid}` and `workload_thread_*{group,pid,tid}` the
+    single ones. Where there is no procfs psutil tells the sums.
 
     Args:
-        groups: group name -> process id of the root; or a function that returns this, for
-            components that are restarted.
+        groups: group name -> process id of the root of a tree, or what else belongs to it (`ControlGroup`, `Named`);
+            or a function that returns this, for components that are restarted.
         name: of the source.
+        detail: what is read beyond the sums.
+        clock: seconds, monotonic.
     """
 
-    def __init__(self, groups: Mapping[str, int] | Callable[[], Mapping[str, int]], name: str = "process") -> None:
+    def __init__(
+        self,
+        groups: Groups | Callable[[], Groups],
+        name: str = "process",
+        detail: ProcessDetail | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = name
-        self._groups = groups
-        self._kernel_lists_children = os.path.exists(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
-        self._roots: dict[str, tuple[int, psutil.Process | None]] = {}
-        self._seen: dict[str, dict[tuple[float, float], dict[str, float]]] = {}
+        self.missing: Counter[str] = Counter()
+        self._told, self._clock, self._detail = groups, clock, detail or ProcessDetail()
+        self._portable: PortableProcesses | None = None
+        if not os.path.exists("/proc/self/stat"):
+            from telemetry.collectors.portable_processes import PortableProcesses
+
+            self._portable = PortableProcesses(groups)
+        self._asked: dict[str, int | Target] = {}
+        self._groups: dict[str, ProcessGroup] = {}
+        self._search = Budget(self._detail.search_share, clock=clock)
+        self._memory = Budget(self._detail.memory_share, clock=clock)
+        self._memory_turn = 0
+        self._parts: list[tuple[str, ...]] = []
+        self._names: tuple[str, ...] = ()
+
+    def series(self) -> tuple[str, ...]:
+        """Full series names; the same tuple object until a process or thread is listed, or one that was has ended."""
+        if self._portable is not None:
+            return self._portable.names
+        parts = self._names_of_groups()
+        if not _same(parts, self._parts):
+            self._parts = parts
+            self._names = tuple(name for names in parts for name in names)
+        return self._names
+
+    def read(self, out: np.ndarray) -> bool:
+        """Write the current values in the order of `series()`; a group without a process is NaN."""
+        if self._portable is not None:
+            return self._portable.read(out)
+        self._follow()
+        if self._search.due():
+            with self._search.spend():
+                for group in self._groups.values():
+                    group.search(self._clock())
+        rows = [group.read() for group in self._groups.values()]
+        self._read_memory()
+        if not _same(self._names_of_groups(), self._parts):
+            return False
+        if rows:
+            out[:] = np.concatenate(rows)
+        return True
 
     def collect(self) -> dict[str, float]:
-        """Current values of all groups whose root lives; empty if none does."""
-        groups = self._groups() if callable(self._groups) else self._groups
-        values: dict[str, float] = {}
-        for group, pid in groups.items():
-            readings = [reading for reading in map(_read, self._tree(group, pid)) if reading]
-            if readings:
-                values.update(self._sum(group, readings))
-        return values
+        """Current values of all groups that have a process; empty if none has."""
+        return named(self)
 
-    def _tree(self, group: str, pid: int) -> list[psutil.Process]:
-        """Root and descendants; empty if the root is gone, also when another process has its id by now."""
-        if group not in self._roots or self._roots[group][0] != pid:
-            self._roots[group] = (pid, _process(pid))
-            self._seen[group] = {}  # a restarted component counts from zero
-        root = self._roots[group][1]
-        if root is None:
-            return []
-        try:
-            if not root.is_running() or root.status() == psutil.STATUS_ZOMBIE:
-                return []
-            if not self._kernel_lists_children:
-                return [root, *root.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
-        found, todo = [root], _children(pid)
-        while todo:
-            child = _process(todo.pop())
-            if child is not None:
-                found.append(child)
-                todo += _children(child.pid)
-        return found
+    def _names_of_groups(self) -> list[tuple[str, ...]]:
+        return [group.names for group in self._groups.values()]
 
-    def _sum(self, group: str, readings: list[dict[str, float]]) -> dict[str, float]:
-        def key(name: str, **labels: str) -> str:
-            return series_key(name, group=group, **labels)
-
-        def total(field: str) -> float | None:
-            return _sum_of(field, readings)
-
-        def lasting(field: str) -> float | None:
-            return _sum_of(field, list(seen.values()))
-
-        seen = self._seen[group]
-        now = {(r["pid"], r["created"]): {c: r[c] for c in COUNTERS if c in r} for r in readings}
-        ended = [seen.pop(process) for process in set(seen) - set(now) - {ENDED}]
-        if ended:
-            seen[ENDED] = _add([*ended, seen.get(ENDED, dict.fromkeys(COUNTERS, 0.0))])
-        seen.update(now)
-        series = {
-            key("process_cpu_seconds_total", mode="user"): total("user"),
-            key("process_cpu_seconds_total", mode="system"): total("system"),
-            key("process_resident_memory_bytes"): total("rss"),
-            key("process_virtual_memory_bytes"): total("vms"),
-            key("process_threads"): total("threads"),
-            key("process_count"): float(len(readings)),
-            key("process_open_fds"): total("fds"),
-            key("process_context_switches_total", kind="voluntary"): lasting("voluntary"),
-            key("process_context_switches_total", kind="involuntary"): lasting("involuntary"),
-            key("process_read_bytes_total"): lasting("read_bytes"),
-            key("process_write_bytes_total"): lasting("write_bytes"),
+    def _follow(self) -> None:
+        """Take over what the groups are now; a restarted component counts from zero."""
+        told = self._told() if callable(self._told) else self._told
+        if told == self._asked:
+            return
+        for name in [name for name in self._groups if told.get(name) != self._asked.get(name)]:
+            self._groups.pop(name).close()
+        settled = self._detail.settled_seconds if self._detail.processes else None
+        kept = self._groups
+        self._groups = {
+            name: kept.get(name) or ProcessGroup(name, _target(target), settled, self._detail.threads, self.missing)
+            for name, target in told.items()
         }
-        return {name: value for name, value in series.items() if value is not None}
+        self._asked = dict(told)
+        self._search.at_once()
+
+    def _read_memory(self) -> None:
+        """The proportional memory of one process, whose turn it is, if what the last one cost is paid off."""
+        listed = [files for group in self._groups.values() for files in group.listed()]
+        if listed and self._memory.due():
+            with self._memory.spend():
+                listed[self._memory_turn % len(listed)].read_smaps()
+            self._memory_turn += 1
 
 
-def _add(readings: list[dict[str, float]]) -> dict[str, float]:
-    """Sums of the counters that all of them have."""
-    sums = {counter: _sum_of(counter, readings) for counter in COUNTERS}
-    return {counter: value for counter, value in sums.items() if value is not None}
+def _target(target: int | Target) -> Target:
+    return Tree.of(target) if isinstance(target, int) else target
 
 
-def _sum_of(field: str, readings: list[dict[str, float]]) -> float | None:
-    """None where one of the readings lacks the field."""
-    return sum(reading[field] for reading in readings) if all(field in reading for reading in readings) else None
-
-
-def _process(pid: int) -> psutil.Process | None:
-    try:
-        return psutil.Process(pid)
-    except psutil.Error:
-        return None
-
-
-def _children(pid: int) -> list[int]:
-    """Ids of the direct children, from the kernel's own list: psutil would read every process of the host."""
-    children: list[int] = []
-    try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
-                children += map(int, file.read().split())
-    except OSError:
-        pass  # the process or one of its threads ended just now
-    return children
-
-
-def _read(process: psutil.Process) -> dict[str, float]:
-    """One process; empty if it vanished meanwhile, without what it hides."""
-    try:
-        with process.oneshot():
-            times, memory, switches = process.cpu_times(), process.memory_info(), process.num_ctx_switches()
-            reading = {
-                "pid": float(process.pid),
-                "created": process.create_time(),
-                "user": times.user + times.children_user,
-                "system": times.system + times.children_system,
-                "rss": float(memory.rss),
-                "vms": float(memory.vms),
-                "threads": float(process.num_threads()),
-                "voluntary": float(switches.voluntary),
-                "involuntary": float(switches.involuntary),
-            }
-            try:
-                io = process.io_counters()
-                reading |= {"read_bytes": float(io.read_bytes), "write_bytes": float(io.write_bytes)}
-                reading["fds"] = float(process.num_fds())
-            except psutil.AccessDenied:
-                pass  # another user's process
-            return reading
-    except psutil.Error:
-        return {}
+def _same(a: list[tuple[str, ...]], b: list[tuple[str, ...]]) -> bool:
+    return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))

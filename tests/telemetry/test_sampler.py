@@ -87,6 +87,115 @@ def test_sources_need_names_of_their_own_and_time_must_pass() -> None:
         Sampler([], 0.0)
 
 
+class Array:
+    """A source on the array road, whose series and values the test sets."""
+
+    def __init__(self, name: str = "a", **values: float) -> None:
+        self.name, self.values, self.missing = name, values, Counter[str]()
+        self._series: tuple[str, ...] = ()
+
+    def series(self) -> tuple[str, ...]:
+        if self._series != tuple(self.values):
+            self._series = tuple(self.values)
+        return self._series
+
+    def read(self, out: np.ndarray) -> bool:
+        if tuple(self.values) != self._series:
+            return False
+        out[:] = list(self.values.values())
+        return True
+
+
+def test_a_row_holds_both_kinds_of_sources_in_the_order_of_its_names() -> None:
+    sweep = Sampler([Array(x=1.0), Scripted(Clock(), {"y": 2.0})], 1.0, Clock()).sweep()
+    assert sweep.names[:2] == ("x", "y")
+    assert sweep.row[:2].tolist() == [1.0, 2.0]
+    assert len(sweep.names) == len(sweep.row)
+    assert dict(sweep.values) == {n: v for n, v in zip(sweep.names, sweep.row, strict=True) if not np.isnan(v)}
+
+
+def test_names_are_the_same_object_and_rows_are_not_while_nothing_changes() -> None:
+    sampler = Sampler([Array(x=1.0), Scripted(Clock(), {"y": 2.0}, {"y": 3.0})], 1.0, Clock())
+    before, after = sampler.sweep(), sampler.sweep()
+    assert before.names is after.names
+    assert before.row[1] == 2.0
+    assert after.row[1] == 3.0
+
+
+def test_a_changed_set_of_series_is_in_the_same_sweep() -> None:
+    source = Array(x=1.0)
+    sampler = Sampler([source], 1.0, Clock())
+    before = sampler.sweep()
+    source.values = {"x": 1.0, "y": 5.0}
+    after = sampler.sweep()
+    assert before.names is not after.names
+    assert after.values["y"] == 5.0
+    assert "y" not in before.values
+
+
+@pytest.mark.parametrize("source", [Array(x=1.0), Scripted(Clock(), {"x": 1.0}, {}, {"x": 3.0})])
+def test_what_is_missing_is_nan_in_the_row_and_absent_by_name(source: Array | Scripted) -> None:
+    sampler = Sampler([source], 1.0, Clock())
+    names = sampler.sweep().names
+    if isinstance(source, Array):
+        source.values = {"x": np.nan}
+    sweep = sampler.sweep()
+    assert sweep.names is names
+    assert np.isnan(sweep.row[0])
+    assert "x" not in sweep.values
+
+
+def test_a_failing_array_source_leaves_nan() -> None:
+    source = Array(x=1.0)
+    sampler = Sampler([source], 1.0, Clock())
+    sampler.sweep()
+    source.values = {"x": "odd"}  # type: ignore[dict-item]
+    sweep = sampler.sweep()
+    assert np.isnan(sweep.row[0])
+    assert list(sweep.errors) == ["a"]
+
+
+def test_a_source_whose_series_never_settle_fails() -> None:
+    class Restless(Array):
+        def read(self, out: np.ndarray) -> bool:
+            return False
+
+    assert Sampler([Restless(x=1.0)], 1.0, Clock()).sweep().errors == {
+        "a": "its series changed during each of 3 readings"
+    }
+
+
+def test_a_name_that_two_sources_tell_is_there_once() -> None:
+    sweep = Sampler([Array(x=1.0), Scripted(Clock(), {"x": 2.0})], 1.0, Clock()).sweep()
+    assert sweep.names.count("x") == 1
+    assert sweep.values["x"] == 2.0
+
+
+def test_series_that_come_and_go_do_not_fill_the_row() -> None:
+    clock = Clock()
+    sampler = Sampler([Scripted(clock, *({f"x{i}": 1.0} for i in range(100)))], 1.0, clock)
+    sizes = [len(sampler.sweep().names) for _ in range(100)]
+    assert max(sizes) - min(sizes) <= 3
+
+
+def test_why_values_are_missing_is_a_counter() -> None:
+    source = Array(x=np.nan)
+    source.missing["zombie"] = 2
+    assert (
+        Sampler([source], 1.0, Clock()).sweep().values['trimtab_sampler_missing_total{source="a",reason="zombie"}']
+        == 2.0
+    )
+
+
+def test_a_step_of_the_wall_clock_is_counted() -> None:
+    clock, wall = Clock(), Clock()
+    sampler = Sampler([], 1.0, clock, wall_clock=wall)
+    for monotonic, seconds in ((100.0, 5000.0), (101.0, 5001.0), (102.0, 4000.0), (103.0, 4001.0)):
+        clock.now, wall.now = monotonic, seconds
+        values = sampler.sweep().values
+    assert values["trimtab_sampler_clock_steps_total"] == 1.0
+
+
 def sweep(**values: float) -> Sweep:
     return Sweep(0.0, dict(values))
 

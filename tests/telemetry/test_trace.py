@@ -89,6 +89,17 @@ def test_a_counter_becomes_a_rate_and_its_reset_a_gap() -> None:
     assert made.interpolated_steps == 1
 
 
+def test_a_counter_with_labels_is_a_counter() -> None:
+    name = 'requests_total{component="serving"}'
+    made = Trace(np.arange(3) * 1.0, np.array([[0.0], [4.0], [8.0]]), (name,), np.zeros((3, 0))).to_demand(name)
+    assert made.requests_per_second.tolist() == [4.0, 4.0]
+
+
+def test_a_trace_without_rows_is_saved_and_loaded(tmp_path: Path) -> None:
+    Trace(np.empty(0), np.empty((0, 1)), ("a",), np.empty((0, 0))).save(tmp_path / "t.parquet")
+    assert Trace.load(tmp_path / "t.parquet").values.shape == (0, 1)
+
+
 def test_a_gauge_is_taken_as_the_rate_and_events_likewise() -> None:
     values = np.array([[1.0, 7.0], [2.0, 8.0], [3.0, 9.0]])
     made = Trace(np.arange(3) * 1.0, values, ("r", "e"), np.zeros((3, 0))).to_demand("r", "e")

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from telemetry.public_traces import TraceError, load_demand
-from telemetry.trace_files import convert, describe, generate, write_demand
+from telemetry.query import Query
+from telemetry.store import Store
+from telemetry.sweep import Sweep
+from telemetry.trace import Trace
+from telemetry.trace_files import convert, describe, export, generate, read_range, sparkline, write_demand
 from telemetry.workload import generate_demand
 
 
@@ -70,3 +74,43 @@ def test_an_unknown_ending_or_family_is_refused_with_the_known_ones(tmp_path: Pa
         write_demand(generate_demand(3, duration_seconds=1200.0), tmp_path / "d.txt")
     with pytest.raises(TraceError, match="unknown family 'lunar'; known are: mixed, servegen"):
         generate(tmp_path / "d.csv", family="lunar", seed=1, duration_seconds=3600.0, step_seconds=60.0)
+
+
+def test_a_range_is_exported_as_a_trace_or_as_csv(tmp_path: Path) -> None:
+    values = np.array([[1.0], [np.nan], [3.0]])
+    Trace(
+        np.arange(3.0), values, ("level",), np.ones((3, 1)), ("k",), {"wall_start": 1.79e9, "spec_fingerprint": "f00"}
+    ).save(tmp_path / "t.parquet")
+    found = read_range(tmp_path / "t.parquet", Query())
+    export(found, tmp_path / "e.parquet")
+    back = Trace.load(tmp_path / "e.parquet")
+    np.testing.assert_array_equal(back.values, values)
+    assert (back.metric_names, back.knob_names, back.settings.tolist()) == (("level",), ("k",), [[1.0]] * 3)
+    assert (back.metadata["wall_start"], back.metadata["spec_fingerprint"]) == (1.79e9, "f00")
+    export(found, tmp_path / "e.csv")
+    assert (tmp_path / "e.csv").read_text().splitlines()[1:3] == [
+        "2026-09-21T14:13:20.000Z,1.0,1.0",
+        "2026-09-21T14:13:21.000Z,,1.0",
+    ]
+    with pytest.raises(TraceError, match=r"use \.parquet or \.csv"):
+        export(found, tmp_path / "e.txt")
+
+
+def test_the_demand_of_a_store_is_converted_and_the_store_described(tmp_path: Path) -> None:
+    wall = [1.79e9]
+    with Store(tmp_path / "store", wall=lambda: wall[0]) as store:
+        for k in range(100):
+            wall[0] += 1.0
+            store.append(Sweep(float(k), {"serving_requests_total": 5.0 * k, "ingest_events_received_total": 2.0 * k}))
+    described = describe(tmp_path / "store")
+    assert [tier["name"] for tier in described["tiers"]] == ["raw", "1min", "1h"]
+    assert described["names"] == ["ingest_events_received_total", "serving_requests_total"]
+    convert(tmp_path / "store", tmp_path / "d.parquet", compression=2.0)
+    made = load_demand(tmp_path / "d.parquet")
+    assert set(made.requests_per_second) == {5.0}
+    assert (set(made.events_per_second), made.step_seconds) == ({2.0}, 0.5)
+
+
+def test_a_course_is_drawn_low_to_high_with_blanks_where_nothing_is_known() -> None:
+    assert sparkline(np.array([0.0, 7.0, np.nan, 3.5])) == "▁█ ▅"
+    assert sparkline(np.array([2.0, 2.0])) == "▁▁"

@@ -3,13 +3,16 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from telemetry.collectors.scrape import ScrapeSource, parse_text
 from telemetry.collectors.source import SourceError
+from telemetry.series_catalogue import Family
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -19,6 +22,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/slow":
             self.released.wait(10.0)
+            return
+        if self.path == "/guarded" and self.headers["Authorization"] != "Bearer s3cret":
+            self.send_error(401)
             return
         status, body = self.pages[self.path]
         self.send_response(status)
@@ -90,6 +96,107 @@ def test_a_closed_port_is_told() -> None:
         port = unused.getsockname()[1]
     with pytest.raises(SourceError, match="Connection refused"):
         ScrapeSource("s", f"http://127.0.0.1:{port}/metrics").collect()
+
+
+def test_the_token_is_read_again_at_each_scrape(server: str, tmp_path: Path) -> None:
+    Handler.pages["/guarded"] = (200, b"a 1\n")
+    token = tmp_path / "token"
+    source = ScrapeSource("s", f"{server}/guarded", token_file=token)
+    with pytest.raises(SourceError, match="no token in"):
+        source.collect()
+    token.write_text("old\n")
+    with pytest.raises(SourceError, match="HTTP status 401"):
+        source.collect()
+    token.write_text("s3cret\n")
+    assert source.collect() == {"a": 1.0}
+
+
+def test_a_token_file_with_more_than_a_token_sends_nothing(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("a\r\nX-Injected: 1")
+    with pytest.raises(SourceError, match="must hold one token"):
+        ScrapeSource("s", "http://127.0.0.1:9/metrics", token_file=tmp_path / "token").collect()
+
+
+def test_a_host_is_found_by_name(server: str) -> None:
+    Handler.pages["/metrics"] = (200, b"a 1\n")
+    assert ScrapeSource("s", server.replace("127.0.0.1", "localhost") + "/metrics").collect() == {"a": 1.0}
+
+
+def test_an_unknown_host_is_told() -> None:
+    with pytest.raises(SourceError, match=r"nowhere\.invalid"):
+        ScrapeSource("s", "http://nowhere.invalid/metrics").collect()
+
+
+def test_what_a_program_tells_of_its_metrics_is_kept(server: str) -> None:
+    registry = CollectorRegistry()
+    Counter("requests", "Requests of\nall kinds.", registry=registry)
+    Histogram("latency_seconds", "Latency.", registry=registry)
+    Handler.pages["/metrics"] = (200, generate_latest(registry))
+    source = ScrapeSource("s", f"{server}/metrics")
+    source.collect()
+    assert source.families["requests_total"].help == "Requests of\nall kinds."
+    assert source.families["requests_total"].kind == "counter"
+    assert source.families["latency_seconds"].kind == "histogram"
+
+
+def test_openmetrics_counters_go_by_the_name_of_their_samples() -> None:
+    families: dict[str, Family] = {}
+    parse_text("# TYPE a counter\n# HELP a As.\na_total 5 1.0\n# EOF\n", {}, families)
+    assert families == {"a_total": Family("a_total", "counter", "As.", "scraped")}
+
+
+def answering(raw: bytes) -> Iterator[str]:
+    """A program that answers one request with these bytes."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(raw)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/metrics"
+        thread.join()
+
+
+def test_an_answer_in_chunks_is_put_together() -> None:
+    for url in answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\na \r\n2\r\n1\n\r\n0\r\n\r\n"):
+        assert ScrapeSource("s", url).collect() == {"a": 1.0}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH\r\n",
+        b"HTTP/1.1\r\n\r\na 1\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\na 1\n",
+    ],
+)
+def test_what_is_no_whole_http_answer_is_told(raw: bytes) -> None:
+    for url in answering(raw):
+        with pytest.raises(SourceError, match="broken HTTP answer"):
+            ScrapeSource("s", url).collect()
+
+
+def test_the_scrapers_labels_stand_on_every_series(server: str) -> None:
+    Handler.pages["/metrics"] = (200, b'a{x="1",component="forged"} 1\nb 2\n')
+    source = ScrapeSource("s", f"{server}/metrics", labels={"component": "serving"})
+    expected = {'a{x="1",component="serving"}': 1.0, 'b{component="serving"}': 2.0}
+    assert source.collect() == expected
+    assert source.collect() == expected
+
+
+def test_a_scrape_begun_in_the_background_is_the_next_reading(server: str) -> None:
+    Handler.pages["/metrics"] = (200, b"a 1\n")
+    source = ScrapeSource("s", f"{server}/metrics")
+    with ThreadPoolExecutor(1) as pool:
+        source.begin(pool)
+    Handler.pages["/metrics"] = (200, b"a 2\n")
+    assert source.collect() == {"a": 1.0}
+    assert source.collect() == {"a": 2.0}
 
 
 @pytest.mark.parametrize("url", ["https://a/metrics", "localhost:9", "file:///etc/passwd"])
