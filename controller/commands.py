@@ -1,24 +1,26 @@
-"""Talking to a running controller through files in its state directory: status, pause, mode, pins, rollback.
+"""Talking to a running controller through files in its state directory: status, pause, mode, pins, kill switch.
 
-Every command is a file that appears whole; the controller looks at them once per period. Pause, mode and pins stay in
-force when the controller is started again.
+Every command is a file that appears whole; the controller looks at them once per period, between reading and deciding.
+Pause, mode, pins and kill switch stay in force when the controller is started again.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from controller.components import process_start
 from controller.decision import Mode
 from controller.journal import Journal
 from controller.journal import explain as explain_records
+from controller.processes import process_start
 
 JOURNAL, STATUS = "journal.jsonl", "status.json"
-PAUSE, MODE, PINS, ROLLBACK = "pause", "mode", "pins.json", "rollback"
+PAUSE, MODE, PINS, ROLLBACK, REVERT, KILL = "pause", "mode", "pins.json", "rollback", "revert", "kill"
 
 
 class CommandError(RuntimeError):
@@ -44,9 +46,24 @@ def status(state_dir: str | Path) -> dict[str, Any]:
     return {**content, "running": alive}
 
 
-def pause(state_dir: str | Path) -> None:
-    """Stop changing anything, from the next period on until `resume`; a harmful change on trial is still taken back."""
-    write_atomically(_existing(state_dir) / PAUSE, "")
+def kill(state_dir: str | Path) -> None:
+    """Back to the setting found at start within a period, and nothing is changed until `arm`."""
+    (_existing(state_dir) / KILL).touch()
+
+
+def arm(state_dir: str | Path) -> None:
+    """Turn the kill switch off; does nothing if it is not on."""
+    (_existing(state_dir) / KILL).unlink(missing_ok=True)
+
+
+def pause(state_dir: str | Path, seconds: float | None = None) -> None:
+    """Stop changing anything, from the next period on; a harmful change on trial is still taken back.
+
+    Args:
+        state_dir: of the controller.
+        seconds: for how long; None until `resume`.
+    """
+    write_atomically(_existing(state_dir) / PAUSE, "" if seconds is None else repr(time.time() + seconds))
 
 
 def resume(state_dir: str | Path) -> None:
@@ -63,9 +80,85 @@ def set_mode(state_dir: str | Path, mode: Mode | str) -> None:
     write_atomically(_existing(state_dir) / MODE, Mode(mode))
 
 
-def set_pins(state_dir: str | Path, pins: Mapping[str, float]) -> None:
+@dataclass(frozen=True)
+class Pin:
+    """A value that no policy may change.
+
+    Attributes:
+        value: in the knob's unit.
+        until: seconds since 1970; None for ever.
+    """
+
+    value: float
+    until: float | None = None
+
+
+def set_pins(state_dir: str | Path, pins: Mapping[str, float | Pin]) -> None:
     """Hold knobs at values that no policy may change; an empty mapping lets all go."""
-    write_atomically(_existing(state_dir) / PINS, json.dumps(dict(pins)))
+    entries = {
+        name: {"value": pin.value, "until": pin.until} if isinstance(pin, Pin) else pin for name, pin in pins.items()
+    }
+    write_atomically(_existing(state_dir) / PINS, json.dumps(entries))
+
+
+def read_pins(state_dir: str | Path) -> dict[str, Pin] | None:
+    """The pins, those that have ended too; None where the file cannot be understood."""
+    try:
+        text = (Path(state_dir) / PINS).read_text().strip()
+        return {str(name): _pin(entry) for name, entry in (json.loads(text) if text else {}).items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError, TypeError, KeyError):
+        return None
+
+
+def pin(state_dir: str | Path, name: str, value: float, seconds: float | None = None) -> None:
+    """Hold one knob.
+
+    Args:
+        state_dir: of the controller.
+        name: of the knob.
+        value: in the knob's unit; beyond its bounds it is clipped to them.
+        seconds: for how long; None until `unpin`.
+
+    Raises:
+        CommandError: there is no such knob, or the pins there are cannot be read.
+    """
+    known = list(status(state_dir)["setting"])
+    if name not in known:
+        raise CommandError(f"no knob {name!r}; known are: {', '.join(known)}")
+    until = None if seconds is None else time.time() + seconds
+    set_pins(state_dir, {**_good_pins(state_dir), name: Pin(value, until)})
+
+
+def unpin(state_dir: str | Path, name: str) -> None:
+    """Let one knob go.
+
+    Raises:
+        CommandError: it is not pinned.
+    """
+    pins = _good_pins(state_dir)
+    if name not in pins:
+        raise CommandError(f"{name!r} is not pinned; pinned are: {', '.join(pins) or 'none'}")
+    set_pins(state_dir, {other: pin for other, pin in pins.items() if other != name})
+
+
+def request_revert(state_dir: str | Path) -> None:
+    """Go back to the setting found at start; policies begin again from there after a pause."""
+    write_atomically(_existing(state_dir) / REVERT, "")
+
+
+def history(state_dir: str | Path, count: int = 20) -> list[dict[str, Any]]:
+    """The newest optimizations, oldest first: `id`, `at`, `workload`, `role`, `knobs`, `outcome`, `reason`, `gain`."""
+    found: dict[str, dict[str, Any]] = {}
+    for record in Journal.read(_existing(state_dir) / JOURNAL):
+        for change in record.get("opened", []):
+            kept = {key: change[key] for key in ("id", "workload", "role", "knobs")}
+            found[change["id"]] = {**kept, "at": record["at"], "outcome": "running", "reason": "", "gain": None}
+        for verdict in record.get("verdicts", []):
+            if verdict["id"] in found:
+                found[verdict["id"]] |= {key: verdict[key] for key in ("outcome", "reason", "gain")}
+    return list(found.values())[-count:]
 
 
 def request_rollback(state_dir: str | Path, id: str = "") -> None:
@@ -93,6 +186,20 @@ def write_atomically(path: Path, text: str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _pin(entry: Any) -> Pin:
+    if not isinstance(entry, dict):
+        return Pin(float(entry))
+    until = entry.get("until")
+    return Pin(float(entry["value"]), None if until is None else float(until))
+
+
+def _good_pins(state_dir: str | Path) -> dict[str, Pin]:
+    pins = read_pins(_existing(state_dir))
+    if pins is None:
+        raise CommandError(f"cannot read {Path(state_dir) / PINS}; correct or delete it first")
+    return pins
 
 
 def _existing(state_dir: str | Path) -> Path:

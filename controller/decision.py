@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from controller.processes import boot_id
 from controller.shield import Refusal
 from controller.trial import Trial, Verdict
 from envs.spec import Role, SystemSpec
@@ -69,6 +70,7 @@ def intent_record(spec: SystemSpec, decision: Decision) -> dict[str, Any]:
     """What is about to be changed: written before it is done, so that a crash leaves no unknown setting in force."""
     return {
         "kind": "intent",
+        "boot": boot_id(),
         "time": decision.time,
         "at": decision.at,
         "knobs": changes(spec, decision.before, decision.wanted),

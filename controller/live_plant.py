@@ -17,6 +17,8 @@ from controller.actuators.choose import Actuators, build_actuators
 from controller.component_source import ComponentSource
 from controller.components import Component, Components
 from controller.plant_events import Event, EventKind
+from controller.processes import process_start
+from controller.revert import Step
 from envs.plant import PlantError
 from envs.scaling import KnobScaling
 from envs.spec import SystemSpec
@@ -113,7 +115,7 @@ class LivePlant:
         )
         for actuator in self.actuators.used:
             changed = [i for i in self._indices(actuator) if wanted[i] != self._setting[i]]
-            if changed:
+            if changed and self._unchanged_since(actuator):
                 self._drive(actuator, {self.spec.knobs[i].name: float(wanted[i]) for i in changed})
 
     def advance(self, seconds: float) -> Snapshot:
@@ -145,6 +147,26 @@ class LivePlant:
         """What happened since the last call, oldest first."""
         events, self._events = self._events, []
         return events
+
+    def revert_steps(self) -> list[Step]:
+        """How to restore everything found at start, as data; complete before the first change.
+
+        Raises:
+            PlantError: an actuator cannot tell, so nothing may be changed.
+        """
+        steps: list[Step] = []
+        for actuator in self.actuators.used:
+            try:
+                steps += actuator.revert_steps()
+            except ActuatorError as error:
+                if not self._has_ended(actuator.workload):  # what has ended took its settings along
+                    raise PlantError(f"what was found cannot be told: {error}") from None
+        return steps
+
+    def reread(self) -> None:
+        """Take what is in force for ours, whoever set it; after the warden has taken everything back."""
+        for actuator in self.actuators.used:
+            self._read_back(actuator)
 
     def close(self) -> None:
         """Restore the setting found at start and remove the control groups; may be called twice."""
@@ -197,14 +219,35 @@ class LivePlant:
             self._before = dataclasses.replace(self._before, values=kept)
 
     def _look_for_other_hands(self) -> None:
-        former = self.setting
         for actuator in self.actuators.used:
             if actuator.workload not in self._not_taken_over:
-                self._read_back(actuator)
-        for i in np.flatnonzero(np.abs(self._setting - former) > 1e-6 * np.maximum(1.0, np.abs(former))):
+                self._changed_elsewhere(actuator)
+
+    def _unchanged_since(self, actuator: Actuator) -> bool:
+        """Whether the values are those that we saw last; else they are somebody's who must not be overwritten.
+
+        A process that was restarted has other values too, and nobody is behind them: `advance` will notice it.
+        """
+        if self._has_ended(actuator.workload):
+            detail = f"the process of {actuator.workload} has ended; nothing is set before its successor is known"
+            self._events.append(Event(EventKind.ACTUATOR_FAILED, actuator.workload, detail))
+            return False
+        return not self._changed_elsewhere(actuator)
+
+    def _has_ended(self, workload: str) -> bool:
+        known = self._components.get(workload)
+        return known is not None and known.pid > 0 and process_start(known.pid) != known.start
+
+    def _changed_elsewhere(self, actuator: Actuator) -> bool:
+        """Read back, and tell which values are not those that we saw last."""
+        former = self.setting
+        self._read_back(actuator)
+        changed = np.flatnonzero(np.abs(self._setting - former) > 1e-6 * np.maximum(1.0, np.abs(former)))
+        for i in changed:
             knob = self.spec.knobs[i]
             detail = f"{knob.name} was changed by somebody else: {former[i]:g} -> {self._setting[i]:g}"
             self._events.append(Event(EventKind.CHANGED_ELSEWHERE, knob.workload, detail, knob.name))
+        return changed.size > 0
 
     def _read_back(self, actuator: Actuator) -> None:
         try:

@@ -6,7 +6,7 @@ import contextlib
 import datetime
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -17,8 +17,9 @@ from agents.policy import Policy
 from controller.arbiter import Arbiter, Move, Situation
 from controller.conditions import Conditions
 from controller.decision import Decision, Mode, decision_record, intent_record
+from controller.guard import Guard, GuardError
 from controller.journal import Journal, JournalError
-from controller.plant_events import EventKind, PlantWithEvents
+from controller.plant_events import EventKind, PlantWithEvents, PlantWithReverts
 from controller.proposals import Proposer
 from controller.shield import Reason, Refusal, Shield, ShieldConfig, pinned_setting
 from controller.trial import Outcome, TrialConfig
@@ -31,6 +32,7 @@ from telemetry.metrics import Snapshot
 
 logger = logging.getLogger(__name__)
 
+BY_OPERATOR = "by the operator"
 STAGES = ("read", "observe", "decide", "shield", "apply", "verify", "record")
 
 
@@ -44,6 +46,12 @@ class ControllerConfig:
     """When a change counts as harmful."""
     yield_seconds: float = 60.0
     """How long a knob is left alone after somebody else changed it. Default: a minute to think, or to pin it."""
+    blind_seconds: float = 120.0
+    """After so long without the readings that SLOs are made of, the setting found at start is restored. Default: long
+    enough for a component to restart, too short for a peak to build up unseen."""
+    rollbacks_per_hour: int = 20
+    """With more, the controller only watches from then on (mode shadow), until an operator says otherwise. Default:
+    with its growing pauses, one role of one workload gets to seven; twenty means that hardly anything succeeds."""
 
 
 class Stop(Protocol):
@@ -82,6 +90,8 @@ class Controller:
         journal: where every decision is written; without one that can be written, nothing is changed.
         mode: to begin with; may be switched at any time.
         config: limits and windows.
+        guard: the right to change something, for a plant that outlives this process; None needs none (a simulation, or
+            a comparison that supervises itself).
         clock: seconds, monotonic, the same clock as the plant's snapshots.
         wall_clock: seconds since 1970, for labels.
     """
@@ -95,9 +105,17 @@ class Controller:
         *,
         mode: Mode | str = Mode.SHADOW,
         config: ControllerConfig | None = None,
+        guard: Guard | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        self.guard = guard
+        self.heed: Callable[[], None] | None = None
+        """Called in each period after the reading and before anything is decided; takes over what operators want."""
+        self.killed = False
+        """The kill switch: everything goes back to what was found at start, and stays there."""
+        self.demoted = ""
+        """Why the mode fell by itself; empty if it did not."""
         self.plant, self.spec, self.journal = plant, plant.spec, journal
         self.config = config or ControllerConfig()
         self.paused = False
@@ -113,6 +131,7 @@ class Controller:
         self.proposer = Proposer({role: Task(self.spec, role) for role in policies}, policies, fallback)
         self.proposer.reset()
         self.conditions = Conditions()
+        self.found = plant.setting
         self.last_known_good = plant.setting
         self.settled = plant.setting
         self.last_decision: Decision | None = None
@@ -123,6 +142,8 @@ class Controller:
         self._started_at = clock()
         self._due, self._complete = 0, 0
         self._rollback_wanted: str | None = None
+        self._revert_wanted = False
+        self._rolled_back_at: deque[float] = deque()
         self._yielded: dict[str, float] = {}
 
     @property
@@ -143,6 +164,10 @@ class Controller:
     def rollback(self, id: str = "") -> None:
         """Return in the next period: the running trial of this id, or everything to the last known good setting."""
         self._rollback_wanted = id
+
+    def revert(self) -> None:
+        """Return in the next period to the setting found at start, and try nothing for the time of a first backoff."""
+        self._revert_wanted = True
 
     def step(self) -> Decision:
         """One period. Waits for it to end first, as `plant.advance` does.
@@ -167,7 +192,10 @@ class Controller:
         with self._timed("verify"):
             self._verify(decision, plan)
         with self._timed("record"):
+            self._demote(decision)
             self._record(decision)
+        if self.guard is not None:
+            self.guard.renew()
         return decision
 
     def run(self, stop: Stop, after_step: Callable[[Decision], None] | None = None) -> None:
@@ -230,13 +258,29 @@ class Controller:
 
     def _begin(self, snapshot: Snapshot) -> Decision:
         at = datetime.datetime.fromtimestamp(self._wall_clock(), datetime.UTC).isoformat(timespec="milliseconds")
+        if self.heed is not None:
+            self.heed()
+        lost = self._retake()
         before = self.plant.setting
         complete = bool(np.isfinite(snapshot.values).all())
         self._due += 1
         self._complete += complete
-        return Decision(
+        decision = Decision(
             snapshot.time, at, self._mode, snapshot, before, before.copy(), before.copy(), complete=complete
         )
+        if lost:
+            self._end_trials(decision, list(self.trials.running), lost)
+            decision.reasons.append(Refusal(Reason.LEASE, lost))
+        return decision
+
+    def _retake(self) -> str:
+        """Go on from what the warden restored, if our lease ran out; returns the reason, empty if it did not."""
+        lost = "" if self.guard is None else self.guard.retake()
+        if lost:
+            if isinstance(self.plant, PlantWithReverts):
+                self.plant.reread()
+            self.settled, self.last_known_good = self.plant.setting, self.plant.setting
+        return lost
 
     def _observe(self, decision: Decision) -> None:
         """Judge the running trials by the new period, and note what else happened to the plant."""
@@ -278,6 +322,7 @@ class Controller:
         target = decision.before.copy()
         self._heed_events(decision, target)
         wanted, self._rollback_wanted = self._rollback_wanted, None
+        back_to_start = self._back_to_start(decision)
         if wanted is not None:
             self._end_by_operator(decision, wanted)
         for verdict in decision.verdicts:
@@ -288,7 +333,27 @@ class Controller:
                 self.last_known_good[verdict.trial.knobs] = verdict.trial.after
         if wanted == "":
             target[:] = self.last_known_good
-        return pinned_setting(self.spec, target, self.pins)
+        if back_to_start:
+            target[:] = self.last_known_good[:] = self.found
+        return target if self.killed else pinned_setting(self.spec, target, self.pins)
+
+    def _back_to_start(self, decision: Decision) -> bool:
+        """Whether everything returns to the setting found at start: by the operator, or after a long blindness."""
+        wanted, self._revert_wanted = self._revert_wanted, False
+        reason = Refusal(Reason.KILLED, "the kill switch is on") if self.killed else self._long_blind()
+        if reason is None and wanted:
+            reason = Refusal(Reason.OVERRIDE, "back to the setting found at start, by the operator")
+            self.trials.pause_all(self._clock())
+        if reason is None:
+            return False
+        self._end_trials(decision, list(self.trials.running), str(reason))
+        decision.reasons.append(reason)
+        return True
+
+    def _long_blind(self) -> Refusal | None:
+        since, _ = self.conditions.active.get("blind", (np.inf, ""))
+        blind = self._clock() - since
+        return Refusal(Reason.BLIND, f"for {blind:.0f} s") if blind >= self.config.blind_seconds else None
 
     def _heed_events(self, decision: Decision, target: np.ndarray) -> None:
         """Restarted components get back what was in force and not on trial; changes by others are left alone."""
@@ -309,7 +374,7 @@ class Controller:
         """End one running trial, or all; nothing of that kind is tried again for the time of a first backoff."""
         chosen = [workload for workload, trial in self.trials.running.items() if id in ("", trial.id)]
         for workload in chosen:
-            verdict = self.trials.end(workload, Outcome.ROLLED_BACK, "by the operator", self._clock())
+            verdict = self.trials.end(workload, Outcome.ROLLED_BACK, BY_OPERATOR, self._clock())
             if verdict is not None:
                 decision.verdicts.append(verdict)
         if id and not chosen:
@@ -319,9 +384,16 @@ class Controller:
             decision.reasons.append(Refusal(Reason.OVERRIDE, "back to the last known good setting, by the operator"))
 
     def _mode_allows_moves(self, decision: Decision) -> bool:
+        if self._mode is Mode.OFF or self.killed or self._long_blind() is not None:
+            return False
         if self.paused:
             decision.reasons.append(Refusal(Reason.PAUSED, "by the operator"))
-        return not self.paused and self._mode is not Mode.OFF
+            return False
+        problem = self.guard.problem() if self.guard is not None and self._mode is Mode.ACT else None
+        self.conditions.note("no right to act", problem, self._clock())
+        if problem is not None:
+            decision.reasons.append(Refusal(Reason.LEASE, problem))
+        return problem is None
 
     def _situation(self, now: float, touched: set[str]) -> Situation:
         last = self.trials.last
@@ -349,9 +421,18 @@ class Controller:
             decision.wanted, plan.moves = plan.undone, []
         try:
             if (decision.wanted != decision.before).any():
-                self.plant.apply(decision.wanted)
+                with self._acting():
+                    self.plant.apply(decision.wanted)
+        except GuardError as error:
+            decision.reasons.append(Refusal(Reason.LEASE, str(error)))
         except (PlantError, ValueError) as error:
             decision.reasons.append(Refusal(Reason.ACTUATOR, str(error)))
+
+    def _acting(self) -> contextlib.AbstractContextManager[None]:
+        """What a change is made in: with a guard, how to undo it is on the disk before."""
+        if self.guard is None or not isinstance(self.plant, PlantWithReverts):
+            return contextlib.nullcontext()
+        return self.guard.acting(self.plant.revert_steps())
 
     def _verify(self, decision: Decision, plan: _Plan) -> None:
         """Read back what is in force; open a trial for every move that is."""
@@ -378,6 +459,19 @@ class Controller:
         self.settled = np.where(short, decision.wanted, decision.setting)
         for trial in self.trials.running.values():
             self.settled[trial.knobs] = trial.before
+
+    def _demote(self, decision: Decision) -> None:
+        """Only watch from now on if too many changes had to be rolled back within an hour."""
+        now, at = self._clock(), self._rolled_back_at
+        ours = [v for v in decision.verdicts if v.outcome is Outcome.ROLLED_BACK and v.reason != BY_OPERATOR]
+        at.extend([now] * len(ours))
+        while at and at[0] <= now - 3600.0:
+            at.popleft()
+        if len(at) > self.config.rollbacks_per_hour and self._mode is Mode.ACT:
+            self.demoted = f"{len(at)} rollbacks within an hour, {self.config.rollbacks_per_hour} are allowed"
+            decision.reasons.append(Refusal(Reason.DEMOTED, f"{self.demoted}; mode act again by an operator"))
+            self.mode = Mode.SHADOW
+            at.clear()
 
     def _record(self, decision: Decision) -> None:
         decision.stage_seconds = dict(self._stage_last)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
+from controller.revert import Step
+
 
 class EventKind(StrEnum):
     """What happened."""
@@ -30,6 +32,19 @@ class Event:
     workload: str
     detail: str
     knob: str = ""
+
+
+@runtime_checkable
+class PlantWithReverts(Protocol):
+    """A plant that tells how to restore what it was found with; the live one does."""
+
+    def revert_steps(self) -> list[Step]:
+        """Steps for `controller.revert`."""
+        ...
+
+    def reread(self) -> None:
+        """Take what is in force for ours."""
+        ...
 
 
 @runtime_checkable

@@ -10,19 +10,33 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from agents.artifact import load
 from agents.heuristics.fallback import fallback_policy
 from agents.policy import Policy
-from controller.commands import JOURNAL, MODE, PAUSE, PINS, ROLLBACK, STATUS, write_atomically
-from controller.components import process_start
+from controller.commands import (
+    JOURNAL,
+    KILL,
+    MODE,
+    PAUSE,
+    REVERT,
+    ROLLBACK,
+    STATUS,
+    Pin,
+    kill,
+    read_pins,
+    set_mode,
+    write_atomically,
+)
 from controller.decision import Decision, Mode
+from controller.guard import Guard, GuardConfig
 from controller.journal import Journal
 from controller.live_plant import LivePlant
 from controller.loop import Controller, ControllerConfig
+from controller.processes import boot_id, boot_seconds, process_start
 from envs.spec import Role, SystemSpec
 from envs.task import Task
 
@@ -39,8 +53,11 @@ def run_controller(
     stop: threading.Event | None = None,
     after_step: Callable[[Controller, Decision], None] | None = None,
     config: ControllerConfig | None = None,
+    guard_config: GuardConfig | None = None,
 ) -> None:
     """Control a running learning system until SIGTERM, SIGINT or `stop`; then restore the setting found at start.
+
+    SIGUSR1 is the kill switch: everything goes back to the setting found at start, until `commands.arm`.
 
     Args:
         spec: of the system.
@@ -51,35 +68,44 @@ def run_controller(
         stop: ends the loop from another thread.
         after_step: called after each period, on the loop's thread.
         config: limits and windows.
+        guard_config: times of lease and warden.
 
     Raises:
         PlantError: the system cannot be read or set at all.
         JournalError: the journal cannot be written.
+        GuardError: another controller holds this system, or what an earlier one left cannot be taken back.
     """
     directory, stop = Path(state_dir), stop or threading.Event()
-    journal = Journal(directory / JOURNAL)
-    plant = LivePlant(spec, components)
-    logger.info("actuators:\n%s", plant.actuators.report())
-    atexit.register(plant.close)
-    try:
+    targets = [] if isinstance(components, Mapping) else [components]
+    with ExitStack() as stack:
+        guard = Guard(directory, guard_config, targets=targets)
+        stack.callback(guard.close)
+        journal = Journal(directory / JOURNAL)
+        stack.callback(journal.close)
+        started = {"kind": "start", "at": time.time(), "pid": os.getpid(), "boot": boot_id(), "mode": mode}
+        journal.append({**started, "reconciled": guard.reconciled}, durable=True)
+        # CLOCK_BOOTTIME, unlike the monotonic clock, goes on while the host is suspended: readings get old then too.
+        plant = LivePlant(spec, components, clock=boot_seconds)
+        logger.info("actuators:\n%s", plant.actuators.report())
+        atexit.register(plant.close)
+        stack.callback(atexit.unregister, plant.close)
+        stack.callback(plant.close)
         # Tuning is held rather than handed over: going back to untuned knobs in a blackout would make matters worse.
         fallback = {Role.ALLOCATION: fallback_policy(Task(spec, Role.ALLOCATION))}
-        controller = Controller(plant, policies, fallback, journal, mode=mode, config=config)
+        controller = Controller(
+            plant, policies, fallback, journal, mode=mode, config=config, guard=guard, clock=boot_seconds
+        )
         files = CommandFiles(directory, controller, plant)
+        controller.heed = files.obey
 
         def finish_period(decision: Decision) -> None:
             files.write_status()
-            files.obey()
             if after_step is not None:
                 after_step(controller, decision)
 
-        with _stopped_by_signals(stop):
+        with _obeying_signals(stop, directory):
             files.obey()
             controller.run(stop, finish_period)
-    finally:
-        plant.close()
-        atexit.unregister(plant.close)
-        journal.close()
 
 
 def load_policies(models_dir: str | Path, spec: SystemSpec) -> dict[Role, Policy]:
@@ -111,12 +137,20 @@ class CommandFiles:
     def __init__(self, directory: Path, controller: Controller, plant: LivePlant) -> None:
         self._directory, self._controller, self._plant = directory, controller, plant
         self._mode_text = ""
+        self._last_pins: dict[str, Pin] = {}
         self._started_at = time.time()
 
     def obey(self) -> None:
-        """Take over pause, mode, pins and rollback. What cannot be understood is logged once and left aside."""
+        """Take over what the files say. What cannot be understood is logged once and left aside."""
         controller = self._controller
-        controller.paused = (self._directory / PAUSE).exists()
+        killed = (self._directory / KILL).exists()
+        if killed != controller.killed:
+            logger.warning("kill switch %s", "on: back to the setting found at start" if killed else "off")
+            controller.killed = killed
+        controller.paused = self._in_force(PAUSE)
+        if controller.demoted:
+            set_mode(self._directory, controller.mode)  # so that it does not rise again by a restart
+            controller.demoted = ""
         mode = self._text(MODE)
         if mode != self._mode_text:
             self._mode_text = mode
@@ -129,6 +163,9 @@ class CommandFiles:
         if rollback.exists():
             controller.rollback(self._text(ROLLBACK))
             rollback.unlink(missing_ok=True)
+        if (self._directory / REVERT).exists():
+            controller.revert()
+            (self._directory / REVERT).unlink(missing_ok=True)
 
     def write_status(self) -> None:
         """What `status` shows; a disk that is full costs the status, not the loop."""
@@ -146,9 +183,11 @@ class CommandFiles:
             "started_at": self._started_at,
             "updated_at": time.time(),
             "mode": controller.mode,
+            "killed": controller.killed,
             "paused": controller.paused,
             "pins": controller.pins,
             "setting": dict(zip(names, controller.plant.setting.tolist(), strict=True)),
+            "found": dict(zip(names, controller.found.tolist(), strict=True)),
             "last_known_good": dict(zip(names, controller.last_known_good.tolist(), strict=True)),
             "trials_running": {workload: trial.id for workload, trial in controller.trials.running.items()},
             "outcomes": dict(controller.outcomes),
@@ -161,12 +200,20 @@ class CommandFiles:
         }
 
     def _pins(self) -> dict[str, float]:
-        text = self._text(PINS)
+        pins = read_pins(self._directory)
+        # Broken: the former ones stand, since letting go by mistake is the greater risk.
+        self._last_pins = self._last_pins if pins is None else pins
+        now = time.time()
+        return {name: pin.value for name, pin in self._last_pins.items() if pin.until is None or now < pin.until}
+
+    def _in_force(self, name: str) -> bool:
+        """Whether a file is there that holds no end, or one that is still to come (seconds since 1970)."""
+        if not (self._directory / name).exists():
+            return False
         try:
-            pins = json.loads(text) if text else {}
-            return {str(name): float(value) for name, value in pins.items()}
-        except (ValueError, AttributeError, TypeError):
-            return self._controller.pins  # the former ones stand: letting go by mistake is the greater risk
+            return time.time() < float(self._text(name))
+        except ValueError:
+            return True
 
     def _text(self, name: str) -> str:
         try:
@@ -176,12 +223,16 @@ class CommandFiles:
 
 
 @contextmanager
-def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """SIGTERM and SIGINT end the loop after the period that is running; elsewhere than on the main thread, nothing."""
+def _obeying_signals(stop: threading.Event, directory: Path) -> Iterator[None]:
+    """SIGTERM and SIGINT end the loop after the period that is running, SIGUSR1 turns the kill switch on.
+
+    Elsewhere than on the main thread, nothing.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     former = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    former[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda *_: kill(directory))
     try:
         yield
     finally:

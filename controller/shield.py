@@ -39,6 +39,10 @@ class Reason(StrEnum):
     JOURNAL = "journal"
     RESTORED = "restored"
     OVERRIDE = "override"
+    LEASE = "lease"
+    KILLED = "killed"
+    DEMOTED = "demoted"
+    BLIND = "blind"
 
 
 @dataclass(frozen=True)

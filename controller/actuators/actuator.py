@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from controller.components import Component
+from controller.revert import Step
 
 
 class ActuatorError(RuntimeError):
@@ -69,6 +70,13 @@ class Actuator(Protocol):
 
         Raises:
             ActuatorError: the new process cannot be taken over.
+        """
+        ...
+
+    def revert_steps(self) -> list[Step]:
+        """How `undo` would restore what was found, as data for a process that does it when we no longer can.
+
+        Asked before each change, the first too; empty where there is nothing to restore.
         """
         ...
 

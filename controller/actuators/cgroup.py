@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from controller.actuators.actuator import ActuatorError, Capability
-from controller.components import Component, process_start, process_tree
+from controller.components import Component
+from controller.processes import process_start, process_tree
+from controller.revert import Step
 
 logger = logging.getLogger(__name__)
 
@@ -225,6 +227,8 @@ class CgroupCpu:
 
     def read(self) -> dict[str, float]:
         """Cores granted; `uncapped` before the first change."""
+        # The warden may have removed the group, if our lease ran out.
+        self._made = self._made and (self._hierarchy.mount / self._group).is_dir()
         ceiling = self._hierarchy.cores(self._group) if self._made else None
         return {self.knobs[0]: self._uncapped if ceiling is None else ceiling}
 
@@ -246,6 +250,12 @@ class CgroupCpu:
         self._component = component
         if self._made:
             self._take(component)
+
+    def revert_steps(self) -> list[Step]:
+        """Moves the processes back to where they came from, and removes the group."""
+        found = self._found if self._made else self._hierarchy.group_of(self._component.pid)
+        mount = self._hierarchy.mount
+        return [{"kind": "group", "path": str(mount / self._group), "refuge": str(mount / found)}]
 
     def undo(self) -> None:
         """Put the processes back into the group they came from, and remove ours."""

@@ -13,6 +13,7 @@ from controller.actuators.cgroup import CgroupCpu, CpuHierarchy
 from controller.actuators.http import HttpKnobs
 from controller.actuators.process import ProcessCpu
 from controller.components import Component
+from controller.revert import Step
 from envs.spec import SystemSpec
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,10 @@ class NoCpu:
 
     def attach(self, component: Component) -> None:
         """Nothing to do."""
+
+    def revert_steps(self) -> list[Step]:
+        """Nothing to do."""
+        return []
 
     def undo(self) -> None:
         """Nothing to do."""

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from controller.actuators.actuator import ActuatorError, Capability
 from controller.components import Component
+from controller.revert import Step
 
 MAX_BYTES = 1 << 16
 """Bytes of an answer; a component has a handful of knobs."""
@@ -69,10 +70,8 @@ class HttpKnobs:
             self.read()
         changed = {name: value for name, value in values.items() if value != self._in_force[name]}
         if changed:
-            # JSON tells 2 from 2.0, and a component may want whole numbers written as such.
-            body = {name: int(value) if float(value).is_integer() else value for name, value in changed.items()}
             try:
-                applied = self._ask("PATCH", body).get("applied")
+                applied = self._ask("PATCH", _whole(changed)).get("applied")
                 self._in_force |= self._numbers(applied if isinstance(applied, dict) else {}, tuple(changed))
             except ActuatorError:
                 self._in_force_after_failure()
@@ -82,6 +81,21 @@ class HttpKnobs:
     def attach(self, component: Component) -> None:
         """Ask another process from now on; what was found at first is still what `undo` restores."""
         self._component, self._in_force = component, {}
+
+    def revert_steps(self) -> list[Step]:
+        """Sends the values found at first, unless the process is another one by then."""
+        if self._found is None:
+            return []
+        component = self._component
+        return [
+            {
+                "kind": "http",
+                "url": f"{component.url}/knobs",
+                "values": _whole(self._found),
+                "pid": component.pid,
+                "start": component.start,
+            }
+        ]
 
     def undo(self) -> None:
         """Send the values found at first."""
@@ -164,6 +178,11 @@ def request(
     response = http.client.HTTPResponse(cast(socket.socket, _Received(bytes(received))))
     response.begin()
     return response.status, response.read()
+
+
+def _whole(values: Mapping[str, float]) -> dict[str, float]:
+    """JSON tells 2 from 2.0, and a component may want whole numbers written as such."""
+    return {name: int(value) if float(value).is_integer() else value for name, value in values.items()}
 
 
 class _Received:

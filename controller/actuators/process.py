@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable, Mapping
 
 from controller.actuators.actuator import ActuatorError, Capability
-from controller.components import Component, process_start, process_tree, thread_ids
+from controller.components import Component
+from controller.processes import process_start, process_tree, thread_ids
+from controller.revert import Step
 
 WEIGHT_PER_NICE = 1.25
 """The kernel's: each step of nice changes the weight by this factor."""
@@ -93,6 +95,17 @@ class ProcessCpu:
         self._component = component
         self._asked, self._found_nice, self._found_cpus = None, None, {}
 
+    def revert_steps(self) -> list[Step]:
+        """The nice value and the processors of the main thread, which new threads inherit."""
+        component = self._component
+        found = self._nice() if self._found_nice is None else self._found_nice
+        cpus = self._found_cpus.get(component.pid) or _cpus_of(component.pid)
+        process = {"pid": component.pid, "start": component.start}
+        return [
+            {"kind": "autogroup", **process, "nice": found},
+            {"kind": "affinity", **process, "cpus": sorted(cpus)},
+        ]
+
     def undo(self) -> None:
         """Restore nice value and processors."""
         for thread, cpus in self._found_cpus.items():
@@ -136,6 +149,13 @@ class ProcessCpu:
                     found = self._found_cpus.setdefault(thread, os.sched_getaffinity(thread))
                     own = {sorted(found)[self._slot % len(found)]}
                     os.sched_setaffinity(thread, own if cores <= 1.0 else found)
+
+
+def _cpus_of(pid: int) -> set[int]:
+    try:
+        return os.sched_getaffinity(pid)
+    except OSError as error:
+        raise ActuatorError(f"cannot tell the processors of process {pid}: {error.strerror}") from None
 
 
 def _read(path: str) -> str:

@@ -1,0 +1,162 @@
+"""Takes settings back that are written down as plain data. Standard library only: the warden uses nothing else.
+
+A step is a JSON object with a `kind`; every kind is idempotent, and does nothing where what it concerns is gone:
+
+| kind | fields | what it does |
+|---|---|---|
+| `http` | `url`, `values`, `pid`, `start` | sends `values` by PATCH, if the process still is the one that was set |
+| `file` | `path`, `text`, `replace` | writes `text`; with `replace`, by a new file that takes the name |
+| `group` | `path`, `refuge` | moves the processes of a control group to `refuge` and removes it |
+| `autogroup` | `pid`, `start`, `nice` | sets the nice value of a session |
+| `affinity` | `pid`, `start`, `cpus` | lets all threads of a process tree run on `cpus` again |
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from controller.processes import process_start, process_tree, thread_ids
+
+Step = Mapping[str, Any]
+
+ANSWER_SECONDS = 0.5
+"""For one component's whole answer: three of them that hang must not use up the second that a revert may take."""
+
+
+class RevertError(RuntimeError):
+    """A step that could not be carried out; one line. It can be tried again."""
+
+
+def revert_all(steps: Iterable[Step]) -> tuple[list[Step], list[str]]:
+    """Carry out all steps, whatever becomes of the others.
+
+    Returns:
+        The steps that failed, and why; one line each.
+    """
+    left, problems = [], []
+    for step in steps:
+        try:
+            revert(step)
+        except (RevertError, OSError, KeyError, ValueError, TypeError) as error:  # damaged steps must not stop the rest
+            left.append(step)
+            problems.append(f"{step.get('kind')}: {type(error).__name__}: {' '.join(str(error).split())}"[:200])
+    return left, problems
+
+
+def revert(step: Step) -> None:
+    """Carry out one step.
+
+    Raises:
+        RevertError: what it concerns is there and cannot be set.
+    """
+    kinds: dict[str, Callable[[Step], None]] = {
+        "http": _http, "file": _file, "group": _group, "autogroup": _autogroup, "affinity": _affinity,
+    }  # fmt: skip
+    kind = step.get("kind")
+    if kind not in kinds:
+        raise RevertError(f"unknown kind {kind!r}; known are {', '.join(kinds)}")
+    kinds[kind](step)
+
+
+def _http(step: Step) -> None:
+    if _gone(step):
+        return  # its settings went with it
+    body = json.dumps(step["values"]).encode()
+    host, _, path = str(step["url"]).removeprefix("http://").partition("/")
+    name, _, port = host.rpartition(":")
+    head = (
+        f"PATCH /{path} HTTP/1.0\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    end = time.monotonic() + ANSWER_SECONDS
+    answer = b""
+    with socket.create_connection((name, int(port)), timeout=ANSWER_SECONDS) as connection:
+        connection.sendall(head.encode() + body)
+        while b"\r\n" not in answer and len(answer) < 4096:
+            connection.settimeout(max(0.001, end - time.monotonic()))
+            chunk = connection.recv(4096)
+            if not chunk:
+                break
+            answer += chunk
+    status = answer.split(b"\r\n", 1)[0].split()[1:2]
+    if status != [b"200"]:
+        raise RevertError(f"{step['url']} answered {b' '.join(status).decode(errors='replace') or 'nothing'}")
+
+
+def _file(step: Step) -> None:
+    path, text = str(step["path"]), str(step["text"]).encode()
+    if step.get("replace"):
+        temporary = f"{path}.{os.getpid()}.tmp"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(descriptor, text)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+        return
+    with contextlib.suppress(FileNotFoundError):
+        _write(path, text)
+
+
+def _group(step: Step) -> None:
+    path, refuge = str(step["path"]), str(step["refuge"])
+    for _ in range(10):  # processes that fork while they are moved out
+        if not os.path.isdir(path):
+            break
+        with open(f"{path}/cgroup.procs", encoding="ascii") as file:
+            inside = file.read().split()
+        for pid in inside:
+            with contextlib.suppress(OSError):  # it ended in the meantime
+                _write(f"{refuge}/cgroup.procs", pid.encode())
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
+    if os.path.isdir(path):
+        raise RevertError(f"control group {path} cannot be removed")
+    with contextlib.suppress(OSError):  # other workloads are still in it
+        os.rmdir(os.path.dirname(path))
+
+
+def _autogroup(step: Step) -> None:
+    if _gone(step):
+        return
+    for _ in range(8):  # the kernel refuses a second write within 0.1 s with EAGAIN
+        try:
+            _write(f"/proc/{step['pid']}/autogroup", str(int(step["nice"])).encode())
+            return
+        except OSError as error:
+            if error.errno != errno.EAGAIN:
+                raise
+            time.sleep(0.06)
+    raise RevertError(f"the nice value of process {step['pid']} cannot be set: the kernel says EAGAIN")
+
+
+def _affinity(step: Step) -> None:
+    if _gone(step):
+        return
+    cpus = {int(cpu) for cpu in step["cpus"]}
+    for pid in process_tree(int(step["pid"])):
+        for thread in thread_ids(pid):
+            with contextlib.suppress(ProcessLookupError):  # the thread ended
+                os.sched_setaffinity(thread, cpus)
+
+
+def _gone(step: Step) -> bool:
+    """Whether the process that was set is no longer there; one that is not known (another host) counts as there."""
+    pid = int(step.get("pid", 0))
+    return bool(pid) and process_start(pid) != int(step.get("start", 0))
+
+
+def _write(path: str, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, content)
+    finally:
+        os.close(descriptor)
