@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -16,6 +17,9 @@ import numpy as np
 
 logger = logging.getLogger(__name__)
 
+RESERVE_BYTES = 64 << 10
+"""Some thirty records: more than there can be rollbacks before somebody looks at the disk."""
+
 _HEAD = '{"crc":"'
 _BODY_AT = len(_HEAD) + 8 + 2  # after the 8 digits and `",`
 
@@ -28,7 +32,8 @@ class Journal:
     """Appends records to a file.
 
     Args:
-        path: of the file; made with its directory if missing. A torn last line is closed first.
+        path: of the file; made with its directory if missing. A torn last line is closed first. While it is open, a
+            file beside it (`.reserve`) keeps room on the disk for records of what is taken back.
         sync: whether records of changes reach the disk before the change is made. Default True: a crash must not leave
             a setting in force that the journal does not know. Costs a few milliseconds per change, none per hold.
         max_bytes: size at which the file becomes `<name>.1` and a new one begins. Default 64 MiB: about a day.
@@ -39,21 +44,32 @@ class Journal:
 
     def __init__(self, path: str | Path, *, sync: bool = True, max_bytes: int = 64 << 20) -> None:
         self.path, self._sync, self._max_bytes = Path(path), sync, max_bytes
+        self._reserve = Path(f"{path}.reserve")
         self._descriptor: int | None = None
         self._size = 0
         self._open()
+        self._keep_reserve()
 
-    def append(self, record: Mapping[str, Any], *, durable: bool = False) -> None:
+    def append(self, record: Mapping[str, Any], *, durable: bool = False, urgent: bool = False) -> None:
         """Write one record.
 
         Args:
             record: strings, numbers, lists, mappings, arrays; a NaN is written as null.
             durable: whether to wait for the disk (see `sync`).
+            urgent: whether the reserve is used up for it on a full disk: for what takes a setting back.
 
         Raises:
             JournalError: the disk is full, the file too large or gone. The journal can be tried again.
         """
         line = _line(record)
+        try:
+            self._write(line, durable)
+        except JournalError:
+            if not urgent or not self._free_reserve():
+                raise
+            self._write(line, durable)
+
+    def _write(self, line: bytes, durable: bool) -> None:
         try:
             descriptor = self._ready(len(line))
             written = os.write(descriptor, line)
@@ -63,11 +79,15 @@ class Journal:
             if durable and self._sync:
                 os.fsync(descriptor)
         except OSError as error:
-            self.close()  # what the failure left is not known: the next append looks at the file anew
+            self._shut()  # what the failure left is not known: the next append looks at the file anew
             raise JournalError(f"cannot write {self.path}: {error.strerror or error}") from None
 
     def close(self) -> None:
-        """Close the file; may be called twice."""
+        """Close the file and give the reserve up; may be called twice."""
+        self._free_reserve()
+        self._shut()
+
+    def _shut(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -92,12 +112,28 @@ class Journal:
                     records.append(record)
         return records
 
+    def _keep_reserve(self) -> None:
+        """Room on the disk for what takes settings back; made again when there is room."""
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self._reserve, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
+            finally:
+                os.close(descriptor)
+
+    def _free_reserve(self) -> bool:
+        try:
+            os.unlink(self._reserve)
+        except OSError:
+            return False
+        return True
+
     def _ready(self, needed: int) -> int:
         """The open file's descriptor, with room for `needed` bytes."""
         if self._descriptor is not None and self._size + needed <= self._max_bytes:
             return self._descriptor
         if self._descriptor is not None:
-            self.close()
+            self._shut()
             os.replace(self.path, f"{self.path}.1")
         return self._open()
 
@@ -109,7 +145,7 @@ class Journal:
             if self._size and os.pread(self._descriptor, 1, self._size - 1) != b"\n":
                 self._size += os.write(self._descriptor, b"\n")  # or the next record would be lost with the torn one
         except OSError as error:
-            self.close()
+            self._shut()
             raise JournalError(f"cannot open {self.path}: {error.strerror or error}") from None
         return self._descriptor
 

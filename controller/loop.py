@@ -414,7 +414,8 @@ class Controller:
         if self._mode is not Mode.ACT or (plan.setting == decision.before).all():
             return
         try:
-            self.journal.append(intent_record(self.spec, decision), durable=True)
+            only_back = not plan.moves
+            self.journal.append(intent_record(self.spec, decision), durable=True, urgent=only_back)
         except JournalError as error:
             # What comes back stands in the journal already, so it goes ahead; nothing new does.
             decision.reasons.append(Refusal(Reason.JOURNAL, str(error)))
@@ -478,7 +479,7 @@ class Controller:
         self._decisions[self._mode] += 1
         self.last_decision = decision
         try:
-            self.journal.append(decision_record(self.spec, decision), durable=decision.changed)
+            self.journal.append(decision_record(self.spec, decision), durable=decision.changed, urgent=decision.changed)
             self.conditions.note("journal", None, self._clock())
         except JournalError as error:
             self.conditions.note("journal", str(error), self._clock())

@@ -252,7 +252,7 @@ def test_actuator_that_fails_opens_no_trial(controller, plant, policy):
 class FullJournal:
     """A journal on a disk that is full."""
 
-    def append(self, record, *, durable=False):
+    def append(self, record, *, durable=False, urgent=False):
         from controller.journal import JournalError
 
         raise JournalError("No space left on device")
