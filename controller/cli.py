@@ -93,12 +93,15 @@ def control_status(state_dir: StateDir = Path("runs/control"), as_json: Json = F
         print(f"{key:32} {value}")
 
 
-@control_app.command("pause")
-def control_pause(state_dir: StateDir = Path("runs/control")) -> None:
-    """Change nothing until `resume`; harmful changes are still rolled back."""
-    from controller.commands import pause
+For = Annotated[str | None, typer.Option("--for", help="How long, such as 90s, 30m, 2h; default: until taken back.")]
 
-    pause(state_dir)
+
+@control_app.command("pause")
+def control_pause(time: For = None, state_dir: StateDir = Path("runs/control")) -> None:
+    """Change nothing until `resume`; harmful changes are still rolled back."""
+    from controller.commands import pause, seconds_of
+
+    pause(state_dir, None if time is None else seconds_of(time))
 
 
 @control_app.command("resume")
@@ -118,6 +121,110 @@ def control_rollback(
     from controller.commands import request_rollback
 
     request_rollback(state_dir, id)
+
+
+@control_app.command("revert")
+def control_revert(state_dir: StateDir = Path("runs/control")) -> None:
+    """Go back to the setting found at start; the policies begin again from there."""
+    from controller.commands import request_revert
+
+    request_revert(state_dir)
+
+
+@control_app.command("kill")
+def control_kill(state_dir: StateDir = Path("runs/control")) -> None:
+    """The kill switch: back to the setting found at start, and nothing else until `arm`. SIGUSR1 does the same."""
+    from controller.commands import kill
+
+    kill(state_dir)
+
+
+@control_app.command("arm")
+def control_arm(state_dir: StateDir = Path("runs/control")) -> None:
+    """Turn the kill switch off."""
+    from controller.commands import arm
+
+    arm(state_dir)
+
+
+@control_app.command("mode")
+def control_mode(mode: Literal["off", "shadow", "act"], state_dir: StateDir = Path("runs/control")) -> None:
+    """Only read, decide without doing, or act; it stays so after a restart."""
+    from controller.commands import set_mode
+
+    set_mode(state_dir, mode)
+
+
+@control_app.command("pin")
+def control_pin(
+    setting: Annotated[str, typer.Argument(help="KNOB=VALUE, such as serving_batch_size=8.")],
+    time: For = None,
+    state_dir: StateDir = Path("runs/control"),
+) -> None:
+    """Hold a knob at a value that no policy may change."""
+    from controller.commands import pin, pin_of, seconds_of
+
+    pin(state_dir, *pin_of(setting), None if time is None else seconds_of(time))
+
+
+@control_app.command("unpin")
+def control_unpin(knob: str, state_dir: StateDir = Path("runs/control")) -> None:
+    """Let a knob go."""
+    from controller.commands import unpin
+
+    unpin(state_dir, knob)
+
+
+@control_app.command("history")
+def control_history(
+    state_dir: StateDir = Path("runs/control"),
+    count: Annotated[int, typer.Option(help="How many, the newest ones.", min=1)] = 20,
+    as_json: Json = False,
+) -> None:
+    """The changes that were made, and what came of each; `explain ID` tells more."""
+    from controller.commands import history
+
+    found = history(state_dir, count)
+    if as_json:
+        print_json({"optimizations": found})
+        return
+    for change in found:
+        knobs = ", ".join(f"{name} {old:g} -> {new:g}" for name, (old, new) in change["knobs"].items())
+        print(f"{change['at']}  {change['id']}  {change['outcome']:12}  {knobs}  {change['reason']}")
+
+
+@control_app.command("validate")
+def control_validate(
+    spec: Spec = "reference",
+    policy: Annotated[Path | None, typer.Option(help="Folder with allocation/ and tuning/; default: shipped.")] = None,
+) -> None:
+    """Whether `control run` would take this spec and these policies; says what is wrong in one line."""
+    from agents.artifact import shipped_directory
+    from controller.runner import load_policies
+    from envs.spec import Role, SystemSpec
+
+    loaded = SystemSpec.load(spec)
+    policies = load_policies(policy or shipped_directory(Role.ALLOCATION).parent, loaded)
+    named = ", ".join(f"{role}: {found.name}" for role, found in policies.items())
+    print(f"{loaded.name}: {len(loaded.knobs)} knobs, fingerprint {loaded.fingerprint}; {named}")
+
+
+@app.command("doctor")
+@control_app.command("doctor")
+def doctor(state_dir: StateDir = Path("runs/control"), as_json: Json = False) -> None:
+    """What of the controller works on this host, for this user; exit status 1 if it could not act at all."""
+    from dataclasses import asdict
+
+    from controller.doctor import examine
+
+    findings = examine(state_dir)
+    if as_json:
+        print_json({"findings": [asdict(finding) for finding in findings]})
+    else:
+        for finding in findings:
+            print(f"{'works' if finding.works else 'off':6} {finding.name}: {finding.detail}")
+    if any(finding.needed and not finding.works for finding in findings):
+        raise typer.Exit(1)
 
 
 @control_app.command("explain")

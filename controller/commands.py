@@ -7,7 +7,9 @@ Pause, mode, pins and kill switch stay in force when the controller is started a
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -186,6 +188,34 @@ def write_atomically(path: Path, text: str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def pin_of(text: str) -> tuple[str, float]:
+    """Knob and value of `KNOB=VALUE`.
+
+    Raises:
+        CommandError: it is not of that form.
+    """
+    name, _, value = text.partition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not name or not math.isfinite(number):
+        raise CommandError(f"a pin is KNOB=NUMBER, such as serving_batch_size=8; given {text!r}")
+    return name, number
+
+
+def seconds_of(text: str) -> float:
+    """Seconds of a time such as 90, 90s, 30m, 2h or 1d.
+
+    Raises:
+        CommandError: it is none.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    if match is None:
+        raise CommandError(f"a time is a number with s, m, h or d, such as 90s or 2h; given {text!r}")
+    return float(match[1]) * {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}[match[2]]
 
 
 def _pin(entry: Any) -> Pin:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
@@ -80,11 +81,15 @@ def test_a_controller_that_was_fenced_off_cannot_change_anything(make_guard: Cal
 @pytest.mark.clause("A5")
 def test_a_write_that_outlived_its_lease_is_undone(make_guard: Callable[..., Guard], knob: Path) -> None:
     guard = make_guard()
-    with pytest.raises(GuardError, match="lease ran out"), guard.acting([step(knob)]):
+
+    def stopped_for_long() -> None:
         lease = read_lease(str(guard.directory))
         assert lease is not None
-        take_back(str(guard.directory), lease, "the lease ran out", patience=0.0)  # we were stopped here for long
+        take_back(str(guard.directory), lease, "the lease ran out", patience=0.0)
         knob.write_text("too late")
+
+    with pytest.raises(GuardError, match="lease ran out"), guard.acting([step(knob)]):
+        stopped_for_long()
     assert knob.read_text() == "found"
 
 
@@ -132,9 +137,7 @@ def test_what_an_earlier_controller_left_must_be_taken_back_first(make_guard: Ca
 
 
 @pytest.mark.clause("L1")
-def test_a_controller_does_not_start_over_what_it_cannot_take_back(
-    make_guard: Callable[..., Guard], knob: Path
-) -> None:
+def test_no_controller_starts_over_what_it_cannot_take_back(make_guard: Callable[..., Guard], knob: Path) -> None:
     directory = knob.parent / "state"
     directory.mkdir()
     gone = {"kind": "http", "url": "http://127.0.0.1:1/knobs", "values": {"threads": 1}}
@@ -235,6 +238,6 @@ def test_a_step_that_fails_is_tried_again_after_growing_pauses(tmp_path: Path, c
         if not attempts or len(lines) > len(attempts):
             attempts.append(tick)
         clock.advance(0.25)
-    pauses = [later - earlier for earlier, later in zip(attempts, attempts[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(attempts)]
     assert pauses == sorted(pauses)
     assert pauses[-1] == 20  # quarters of a second
