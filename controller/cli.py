@@ -65,16 +65,26 @@ def control_run(
     mode: Annotated[Literal["off", "shadow", "act"], typer.Option(help="How far to go.")] = "shadow",
     policy: Annotated[Path | None, typer.Option(help="Folder with allocation/ and tuning/; default: shipped.")] = None,
     state_dir: Annotated[Path, typer.Option(help="Folder of journal and status.")] = Path("runs/control"),
+    policy_process: Annotated[bool, typer.Option(help="Keep the policies in a process of their own.")] = True,
 ) -> None:
     """Run the controller on a learning system until Ctrl-C; the setting found at start is restored at the end."""
+    from contextlib import ExitStack
+
     from agents.artifact import shipped_directory
-    from controller.runner import load_policies, run_controller
+    from controller.policy_host import HostedPolicy
+    from controller.runner import host_policies, load_policies, run_controller
     from envs.spec import Role, SystemSpec
 
     logging.getLogger().setLevel(logging.INFO)
     loaded = SystemSpec.load(spec)
-    policies = load_policies(policy or shipped_directory(Role.ALLOCATION).parent, loaded)
-    run_controller(loaded, components, policies, state_dir, mode=mode)
+    models = policy or shipped_directory(Role.ALLOCATION).parent
+    policies = load_policies(models, loaded)
+    with ExitStack() as stack:
+        host = host_policies(policies, models, loaded) if policy_process else None
+        if host is not None:
+            stack.callback(host.close)
+            policies |= {role: HostedPolicy(host, role, policies[role].name) for role in host.roles}
+        run_controller(loaded, components, policies, state_dir, mode=mode)
 
 
 StateDir = Annotated[Path, typer.Option(help="Folder of the running controller.")]

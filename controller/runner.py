@@ -36,6 +36,7 @@ from controller.guard import Guard, GuardConfig
 from controller.journal import Journal
 from controller.live_plant import LivePlant
 from controller.loop import Controller, ControllerConfig
+from controller.policy_host import PolicyHost, PolicyHostError
 from controller.processes import boot_id, boot_seconds, process_start
 from envs.spec import Role, SystemSpec
 from envs.task import Task
@@ -123,6 +124,29 @@ def load_policies(models_dir: str | Path, spec: SystemSpec) -> dict[Role, Policy
         directory = Path(models_dir) / role
         policies[role] = load(directory, spec, role) if directory.is_dir() else fallback_policy(Task(spec, role))
     return policies
+
+
+def host_policies(policies: Mapping[Role, Policy], models_dir: str | Path, spec: SystemSpec) -> PolicyHost | None:
+    """A process for those policies that come from artifacts; None if there are none. See `HostedPolicy`.
+
+    Args:
+        policies: as `load_policies` gave them; loading them here first means that a damaged artifact is told at once.
+        models_dir: where it found them.
+        spec: that they were made for.
+
+    Raises:
+        PolicyHostError: the process does not start.
+    """
+    directories = {role: Path(models_dir) / role for role in policies if (Path(models_dir) / role).is_dir()}
+    if not directories:
+        return None
+    host = PolicyHost(spec, directories)
+    try:
+        host.wait_ready()
+    except PolicyHostError:
+        host.close()
+        raise
+    return host
 
 
 class CommandFiles:
