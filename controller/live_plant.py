@@ -163,6 +163,11 @@ class LivePlant:
                     raise PlantError(f"what was found cannot be told: {error}") from None
         return steps
 
+    def restore(self) -> None:
+        """Put everything back as it was found; an actuator that fails shows in `setting`."""
+        self.actuators.undo()
+        self.reread()
+
     def reread(self) -> None:
         """Take what is in force for ours, whoever set it; after the warden has taken everything back."""
         for actuator in self.actuators.used:

@@ -16,13 +16,14 @@ import numpy as np
 from agents.policy import Policy
 from controller.arbiter import Arbiter, Move, Situation
 from controller.conditions import Conditions
+from controller.config import ControllerConfig
 from controller.decision import Decision, Mode, decision_record, intent_record
 from controller.guard import Guard, GuardError
 from controller.journal import Journal, JournalError
 from controller.plant_events import EventKind, PlantWithEvents, PlantWithReverts
 from controller.proposals import Proposer
-from controller.shield import Reason, Refusal, Shield, ShieldConfig, pinned_setting
-from controller.trial import Outcome, TrialConfig
+from controller.shield import Reason, Refusal, Shield, pinned_setting
+from controller.trial import Outcome
 from controller.trials import Trials
 from envs.plant import Plant, PlantError
 from envs.recent import Recent
@@ -34,24 +35,6 @@ logger = logging.getLogger(__name__)
 
 BY_OPERATOR = "by the operator"
 STAGES = ("read", "observe", "decide", "shield", "apply", "verify", "record")
-
-
-@dataclass(frozen=True)
-class ControllerConfig:
-    """Everything about the loop that may be set."""
-
-    shield: ShieldConfig = field(default_factory=ShieldConfig)
-    """Limits that no policy can exceed."""
-    trial: TrialConfig = field(default_factory=TrialConfig)
-    """When a change counts as harmful."""
-    yield_seconds: float = 60.0
-    """How long a knob is left alone after somebody else changed it. Default: a minute to think, or to pin it."""
-    blind_seconds: float = 120.0
-    """After so long without the readings that SLOs are made of, the setting found at start is restored. Default: long
-    enough for a component to restart, too short for a peak to build up unseen."""
-    rollbacks_per_hour: int = 20
-    """With more, the controller only watches from then on (mode shadow), until an operator says otherwise. Default:
-    with its growing pauses, one role of one workload gets to seven; twenty means that hardly anything succeeds."""
 
 
 class Stop(Protocol):
@@ -70,11 +53,13 @@ class _Plan:
         setting: (n_knobs,) to be applied.
         undone: (n_knobs,) with rollbacks, restorations and pins alone, in case no change may be made.
         moves: those that open a trial when they are in force.
+        restore: whether everything goes back to what was found, rather than to a setting of ours.
     """
 
     setting: np.ndarray
     undone: np.ndarray
     moves: list[Move] = field(default_factory=list)
+    restore: bool = False
 
 
 class Controller:
@@ -143,6 +128,7 @@ class Controller:
         self._due, self._complete = 0, 0
         self._rollback_wanted: str | None = None
         self._revert_wanted = False
+        self._changed_something = False
         self._rolled_back_at: deque[float] = deque()
         self._yielded: dict[str, float] = {}
 
@@ -302,7 +288,12 @@ class Controller:
     def _plan(self, decision: Decision) -> _Plan:
         """What comes back first, then the operator's pins, then new changes of workloads that nothing else touches."""
         now = self._clock()
+        restore = self._back_to_start(decision)
         target = self._returned(decision)
+        if restore:
+            # Not through the shield: what was found was in force before us, however overbooked the host was.
+            self.last_known_good = self.found.copy()
+            return _Plan(self.found.copy(), self.found, restore=True)
         undone, reasons = self.shield.check(target, decision.before, decision.snapshot, now, undo=True)
         decision.reasons += reasons
         touched: set[str] = {self.spec.knobs[i].workload for i in np.flatnonzero(undone != decision.before)}
@@ -322,7 +313,6 @@ class Controller:
         target = decision.before.copy()
         self._heed_events(decision, target)
         wanted, self._rollback_wanted = self._rollback_wanted, None
-        back_to_start = self._back_to_start(decision)
         if wanted is not None:
             self._end_by_operator(decision, wanted)
         for verdict in decision.verdicts:
@@ -333,9 +323,7 @@ class Controller:
                 self.last_known_good[verdict.trial.knobs] = verdict.trial.after
         if wanted == "":
             target[:] = self.last_known_good
-        if back_to_start:
-            target[:] = self.last_known_good[:] = self.found
-        return target if self.killed else pinned_setting(self.spec, target, self.pins)
+        return pinned_setting(self.spec, target, self.pins)
 
     def _back_to_start(self, decision: Decision) -> bool:
         """Whether everything returns to the setting found at start: by the operator, or after a long blindness."""
@@ -351,6 +339,8 @@ class Controller:
         return True
 
     def _long_blind(self) -> Refusal | None:
+        if self._mode is not Mode.ACT:
+            return None  # what an operator left in force by leaving the mode is his
         since, _ = self.conditions.active.get("blind", (np.inf, ""))
         blind = self._clock() - since
         return Refusal(Reason.BLIND, f"for {blind:.0f} s") if blind >= self.config.blind_seconds else None
@@ -411,7 +401,8 @@ class Controller:
     def _apply(self, decision: Decision, plan: _Plan) -> None:
         """Write the intent down, then make the change; nothing outside `act` mode."""
         decision.wanted = plan.setting
-        if self._mode is not Mode.ACT or (plan.setting == decision.before).all():
+        may = self._mode is Mode.ACT or (plan.restore and self._changed_something)
+        if not may or (plan.setting == decision.before).all():
             return
         try:
             only_back = not plan.moves
@@ -423,11 +414,18 @@ class Controller:
         try:
             if (decision.wanted != decision.before).any():
                 with self._acting():
-                    self.plant.apply(decision.wanted)
+                    self._set(decision.wanted, plan.restore)
         except GuardError as error:
             decision.reasons.append(Refusal(Reason.LEASE, str(error)))
         except (PlantError, ValueError) as error:
             decision.reasons.append(Refusal(Reason.ACTUATOR, str(error)))
+
+    def _set(self, setting: np.ndarray, restore: bool) -> None:
+        self._changed_something = not restore
+        if restore and isinstance(self.plant, PlantWithReverts):
+            self.plant.restore()
+        else:
+            self.plant.apply(setting)
 
     def _acting(self) -> contextlib.AbstractContextManager[None]:
         """What a change is made in: with a guard, how to undo it is on the disk before."""

@@ -42,6 +42,10 @@ class PlantWithReverts(Protocol):
         """Steps for `controller.revert`."""
         ...
 
+    def restore(self) -> None:
+        """Put everything back as it was found; what is in force then shows in `setting`."""
+        ...
+
     def reread(self) -> None:
         """Take what is in force for ours."""
         ...

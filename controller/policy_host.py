@@ -118,7 +118,7 @@ class PolicyHost:
         """
         left = self._ask_again_at - self._clock()
         if left > 0:
-            raise PolicyHostError(f"the policy process has failed {self._failures} times; asked again in {left:.0f} s")
+            raise PolicyHostError(f"the policy process has failed {self._failures} times; asked again in {left:.1f} s")
         packet = np.ascontiguousarray(observation, dtype="<f4").tobytes()  # as `Task.observe` makes it
         try:
             answer = self._exchange(self.roles.index(role), ACT, packet, self.config.deadline_seconds)
@@ -147,6 +147,8 @@ class PolicyHost:
 
     def _count_failure(self) -> None:
         self._failures += 1
+        # The other role is not asked in the same period: two deadlines would be a delay of the whole loop.
+        self._ask_again_at = self._clock() + 2.0 * self.config.deadline_seconds
         if self._failures >= self.config.failures:
             pause = min(self.config.retry_seconds * 2.0**self._opened, self.config.longest_retry_seconds)
             self._ask_again_at, self._opened = self._clock() + pause, self._opened + 1

@@ -87,12 +87,25 @@ def test_after_three_failures_it_is_asked_no_more_and_then_again_with_a_new_proc
     for _ in range(3):
         with pytest.raises(PolicyHostError):
             host.ask(Role.TUNING, observation(spec))
-    with pytest.raises(PolicyHostError, match="has failed 3 times; asked again in 5 s"):
+        clock.advance(1.0)
+    with pytest.raises(PolicyHostError, match=r"has failed 3 times; asked again in 4.0 s"):
         host.ask(Role.TUNING, observation(spec))
     assert host.pid != first
     host.wait_ready()
     clock.advance(5.1)
     assert np.isfinite(host.ask(Role.TUNING, observation(spec))).all()
+
+
+@pytest.mark.clause("D6")
+def test_a_period_waits_for_one_deadline_and_not_for_one_of_each_role(make_host: Make, spec: SystemSpec) -> None:
+    host = make_host()
+    host.wait_ready()
+    os.kill(host.pid, signal.SIGSTOP)
+    begin = time.monotonic()
+    for role in (Role.ALLOCATION, Role.TUNING):
+        with pytest.raises(PolicyHostError):
+            host.ask(role, observation(spec))
+    assert time.monotonic() - begin < 1.5 * DEADLINE
 
 
 @pytest.mark.clause("D6")

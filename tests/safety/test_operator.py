@@ -50,6 +50,32 @@ def test_the_kill_switch_restores_what_was_found_within_a_period_and_holds_it(
 
 
 @pytest.mark.clause("L7")
+def test_the_kill_switch_works_in_every_mode(
+    controller: Controller, plant: ToyPlant, policy: ScriptedPolicy, spec: SystemSpec
+) -> None:
+    policy.wanted = {BATCH: 16}
+    controller.step()
+    controller.mode = "off"
+    controller.step()
+    assert value(spec, plant.setting) == 16
+    controller.killed = True
+    controller.step()
+    assert value(spec, plant.setting) == 8
+
+
+@pytest.mark.clause("L7")
+def test_the_kill_switch_changes_nothing_where_we_did_not(
+    make_controller: Callable[..., Controller], plant: ToyPlant
+) -> None:
+    controller = make_controller("shadow")
+    plant.apply(plant.setting + 1)  # by the operator
+    found = plant.setting
+    controller.killed = True
+    controller.step()
+    assert (plant.setting == found).all()
+
+
+@pytest.mark.clause("L7")
 @pytest.mark.parametrize("way", ["file", "command", "signal"])
 def test_each_of_three_ways_turns_the_kill_switch_on_and_it_outlives_a_restart(
     system: dict[str, FakeComponent], spec: SystemSpec, tmp_path: Path, way: str
@@ -219,3 +245,29 @@ def test_a_pin_that_has_ended_is_no_longer_obeyed(
 
     run_controller(fast, entries, {}, tmp_path, mode="act", stop=stop, after_step=after_step)
     assert found == [expected]
+
+
+@pytest.mark.clause("L7")
+def test_the_kill_switch_lifts_all_limits_of_an_overbooked_host(
+    system: dict[str, FakeComponent], spec: SystemSpec, tmp_path: Path
+) -> None:
+    """What is found together is more than the cores there are, which no setting of ours may be."""
+    plain = spec.model_dump(mode="json")
+    fast = SystemSpec.model_validate({**plain, "control_period_seconds": 0.02})
+    entries = {name: component.entry for name, component in system.items()}
+    cores = {"serving_cpu_cores": 0.5, "training_cpu_cores": 0.4, "ingest_cpu_cores": 0.2}
+    commands.set_pins(tmp_path, cores)
+    stop, found = threading.Event(), []
+
+    def after_step(controller: Controller, decision: object) -> None:
+        own = [controller.spec.knob_index(name) for name in cores]
+        found.append((controller.plant.setting[own].tolist(), controller.found[own].tolist()))
+        commands.kill(tmp_path)
+        if len(found) == 2:
+            stop.set()
+
+    run_controller(fast, entries, {}, tmp_path, mode="act", stop=stop, after_step=after_step)
+    (pinned, start), (killed, _) = found
+    assert sum(start) > spec.cores
+    assert killed == start
+    assert killed != pinned
