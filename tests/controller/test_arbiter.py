@@ -37,6 +37,7 @@ def test_knobs_of_the_other_role_are_not_taken_from_a_proposal(arbiter):
     assert found.moves == []
 
 
+@pytest.mark.clause("D3")
 def test_one_change_per_workload_and_period_capacity_first(arbiter):
     proposals = {
         Role.TUNING: setting(serving_batch_size=16),
@@ -47,6 +48,7 @@ def test_one_change_per_workload_and_period_capacity_first(arbiter):
     assert [refusal.reason for refusal in found.refusals] == [Reason.BUSY]
 
 
+@pytest.mark.clause("D3")
 def test_running_trial_makes_the_workload_wait_with_its_id_as_reason(arbiter):
     found = admitted(arbiter, {Role.TUNING: setting(serving_batch_size=16)}, Situation(0.0, {"serving": "t-7"}))
     assert found.moves == []

@@ -42,6 +42,7 @@ def test_every_line_is_json_on_its_own(tmp_path):
     assert [json.loads(line)["a"] for line in path.read_text().splitlines()] == [1, 2]
 
 
+@pytest.mark.clause("L10")
 def test_torn_last_line_costs_that_line_and_no_other(tmp_path, caplog):
     path = written(tmp_path, {"a": 1}, {"a": 2})
     os.truncate(path, path.stat().st_size - 5)
@@ -56,6 +57,7 @@ def test_journal_goes_on_after_a_torn_line(tmp_path):
     assert [record["a"] for record in Journal.read(path)] == [1, 3]
 
 
+@pytest.mark.clause("L10")
 def test_flipped_bit_is_found(tmp_path, caplog):
     path = written(tmp_path, {"a": 1}, {"a": 2})
     path.write_bytes(path.read_bytes().replace(b'"a":1', b'"a":7'))

@@ -30,6 +30,7 @@ def test_change_is_applied_and_kept_when_nothing_gets_worse(controller, plant, p
     assert knob(spec, controller.last_known_good, "serving_batch_size") == 16
 
 
+@pytest.mark.clause("E2")
 def test_harmful_change_is_rolled_back_and_not_tried_again_for_a_while(controller, plant, policy, spec):
     policy.wanted = {"serving_batch_size": 16}
     controller.step()
@@ -55,6 +56,7 @@ def test_pause_after_rollbacks_grows(controller, plant, policy):
     assert (np.diff(pauses) > 5).all()
 
 
+@pytest.mark.clause("O2")
 def test_nan_reading_never_reaches_an_actuator(controller, plant, policy, allocator, fallback):
     policy.wanted = {"serving_batch_size": 16}
     allocator.wanted = {"training_cpu_cores": 0.3}
@@ -67,6 +69,7 @@ def test_nan_reading_never_reaches_an_actuator(controller, plant, policy, alloca
     assert any("serving_within_slo_ratio" in refusal.detail for refusal in decision.reasons)
 
 
+@pytest.mark.clause("O1")
 def test_stale_snapshot_keeps_the_last_good_setting(controller, plant, policy):
     policy.wanted = {"serving_batch_size": 16}
     before, old = plant.setting, plant.clock()
@@ -121,6 +124,7 @@ def test_without_a_fallback_a_failing_policy_means_hold(controller, plant, alloc
     assert (plant.setting == before).all()
 
 
+@pytest.mark.clause("L12")
 def test_shadow_decides_and_changes_nothing(make_controller, plant, policy, allocator, spec, journal):
     controller = make_controller("shadow")
     policy.wanted, allocator.wanted = {"serving_batch_size": 16}, {"training_cpu_cores": 0.3}
@@ -165,6 +169,7 @@ def test_leaving_act_ends_the_trials_and_keeps_the_setting(controller, plant, po
     assert knob(spec, plant.setting, "serving_batch_size") == 16
 
 
+@pytest.mark.clause("L8")
 def test_pause_stops_new_changes_but_a_harmful_one_is_still_taken_back(controller, plant, policy, spec):
     policy.wanted = {"serving_batch_size": 16}
     controller.step()
@@ -177,6 +182,7 @@ def test_pause_stops_new_changes_but_a_harmful_one_is_still_taken_back(controlle
     assert knob(spec, plant.setting, "training_batch_size") == 32
 
 
+@pytest.mark.clause("L8")
 def test_pins_win_over_policies(controller, plant, policy, spec):
     policy.wanted = {"serving_batch_size": 16}
     controller.pins = {"serving_batch_size": 4}
@@ -211,6 +217,7 @@ def test_restarted_component_gets_back_what_was_in_force_and_not_on_trial(contro
     assert knob(spec, plant.setting, "serving_batch_size") == 16
 
 
+@pytest.mark.clause("A4")
 def test_knob_changed_by_somebody_else_is_left_alone(controller, plant, policy, spec):
     policy.wanted = {"serving_batch_size": 16}
     plant.take_events = lambda: [Event(EventKind.CHANGED_ELSEWHERE, "serving", "changed", "serving_batch_size")]
@@ -221,6 +228,7 @@ def test_knob_changed_by_somebody_else_is_left_alone(controller, plant, policy, 
     assert knob(spec, plant.setting, "serving_batch_size") == 8
 
 
+@pytest.mark.clause("D4")
 def test_capacity_is_added_without_waiting_for_a_trial(controller, plant, policy, allocator, spec):
     lower = plant.setting
     lower[:3] = [0.4, 0.3, 0.3]
@@ -233,6 +241,7 @@ def test_capacity_is_added_without_waiting_for_a_trial(controller, plant, policy
     assert knob(spec, plant.setting, "serving_cpu_cores") == pytest.approx(0.6, rel=1e-3)
 
 
+@pytest.mark.clause("A2")
 def test_value_bent_by_an_actuator_is_told(controller, plant, policy):
     policy.wanted = {"serving_batch_size": 16}
     plant.bend(serving_batch_size=12)
@@ -241,6 +250,7 @@ def test_value_bent_by_an_actuator_is_told(controller, plant, policy):
     assert decision.opened[0].after.tolist() == [12]
 
 
+@pytest.mark.clause("A2")
 def test_actuator_that_fails_opens_no_trial(controller, plant, policy):
     policy.wanted = {"serving_batch_size": 16}
     plant.fail("serving_batch_size")

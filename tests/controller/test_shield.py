@@ -38,6 +38,7 @@ def snapshots():
     return st.one_of(st.none(), st.just(healthy()), values.map(lambda v: Snapshot(10.0, v)))
 
 
+@pytest.mark.clause("D1")
 @settings(max_examples=300, deadline=None)
 @given(proposed=anything, current=inside, snapshot=snapshots(), now=st.floats(0, 1e6), undo=st.booleans())
 def test_whatever_is_proposed_the_result_is_allowed(proposed, current, snapshot, now, undo):
@@ -50,6 +51,7 @@ def test_whatever_is_proposed_the_result_is_allowed(proposed, current, snapshot,
     assert (setting[changed & SCALING.integer] % 1 == 0).all()
 
 
+@pytest.mark.clause("D2")
 @settings(max_examples=200, deadline=None)
 @given(proposed=inside, current=inside)
 def test_no_knob_moves_further_than_its_step(proposed, current):
@@ -63,6 +65,7 @@ def test_no_knob_moves_further_than_its_step(proposed, current):
     assert (np.abs(SCALING.scale(setting) - SCALING.scale(current)) <= STEP + slack).all()
 
 
+@pytest.mark.clause("O1")
 @settings(max_examples=200, deadline=None)
 @given(proposed=inside, current=inside, missing=st.sets(st.integers(0, len(SPEC.metrics) - 1), min_size=1))
 def test_with_missing_guards_only_cpu_is_added(proposed, current, missing):
@@ -75,6 +78,7 @@ def test_with_missing_guards_only_cpu_is_added(proposed, current, missing):
         assert (setting[changed] > current[changed]).all()
 
 
+@pytest.mark.clause("D2")
 @settings(max_examples=50, deadline=None)
 @given(wishes=st.lists(inside, min_size=20, max_size=60), seconds=st.floats(0.5, 5.0))
 def test_charged_reversals_never_exceed_the_budget(wishes, seconds):
@@ -109,6 +113,7 @@ def test_entry_that_is_not_finite_keeps_its_knob():
     assert str(reasons[0]) == "not_finite: serving_batch_size"
 
 
+@pytest.mark.clause("O1")
 @pytest.mark.parametrize("age", [3.5, 1e9, float("nan")])
 def test_stale_reading_holds_everything_but_added_capacity(age):
     current = SPEC.default_setting
@@ -120,6 +125,7 @@ def test_stale_reading_holds_everything_but_added_capacity(age):
     assert Reason.STALE in {refusal.reason for refusal in reasons}
 
 
+@pytest.mark.clause("O2")
 def test_negative_rate_is_no_reading():
     snapshot = healthy()
     snapshot.values[SPEC.catalogue.index("serving_arrivals_per_second")] = -5.0

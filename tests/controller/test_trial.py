@@ -42,6 +42,7 @@ def test_settling_period_is_not_judged():
     assert judged(trial([period(0.1), period(), period()])).outcome is Outcome.KEEP
 
 
+@pytest.mark.clause("E1")
 def test_fall_of_the_score_is_rolled_back():
     assert judged(trial([period(), period(0.8), period(0.8)])).outcome is Outcome.ROLLED_BACK
 
@@ -81,6 +82,7 @@ def test_breach_that_was_there_before_is_not_blamed_on_the_change():
     assert judged(trial([before, before, before], before=before)).outcome is Outcome.KEEP
 
 
+@pytest.mark.clause("E1")
 def test_breach_while_the_load_rose_is_inconclusive():
     bad = period(breach=LATENCY, load=130.0)
     assert judged(trial([bad, bad, bad])).outcome is Outcome.INCONCLUSIVE
@@ -100,6 +102,7 @@ def test_breach_of_another_workload_under_trial_is_not_ours():
     assert judged(found).outcome is Outcome.ROLLED_BACK
 
 
+@pytest.mark.clause("E2")
 def test_bad_breach_is_rolled_back_without_waiting():
     verdict = judged(trial([period(breach=LATENCY, depth=0.9)]))
     assert verdict.outcome is Outcome.ROLLED_BACK
@@ -119,6 +122,7 @@ def test_added_capacity_that_costs_useful_work_is_rolled_back():
     assert judged(trial([period(), period(0.7), period(0.7)], adds=True)).outcome is Outcome.ROLLED_BACK
 
 
+@pytest.mark.clause("E5")
 @pytest.mark.parametrize(("adds", "outcome"), [(False, Outcome.ROLLED_BACK), (True, Outcome.INCONCLUSIVE)])
 def test_missing_readings_are_no_success(adds, outcome):
     assert judged(trial([period(), period(), period(float("nan"))], adds=adds)).outcome is outcome
