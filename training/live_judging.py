@@ -14,6 +14,7 @@ from rich.table import Table
 
 from agents.artifact import load, load_shipped
 from envs.spec import Role, SystemSpec
+from telemetry.options import finite
 from telemetry.public_traces import load_demand
 from telemetry.workload import Demand, generate_demand
 from training.demo import (
@@ -169,7 +170,7 @@ def _finish(
     result = pool(spec, runs)
     notes = [*disturbances(result), *_notes(spec, contestants, runs)]
     result |= {"seed": config.seed, "out": str(out), "notes": notes}
-    (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    (out / "result.json").write_text(json.dumps(finite(result), indent=2) + "\n")
     for number, run in enumerate(runs):
         write_tensorboard(_folder(out, number, len(runs)) / "tensorboard", spec, run.windows)
     write_html(out / "report.html", spec, comparisons(result), windows, changes_made(records))
