@@ -16,7 +16,7 @@ from telemetry.collectors.targets import Named
 # A parent with one child; both end when their standard input closes.
 FAMILY = """
 import subprocess, sys
-worker = [sys.executable, "-c", "print('up', flush=True); input()"]
+worker = [sys.executable, "-c", "import sys; print('up', flush=True); sys.stdin.readline()"]
 child = subprocess.Popen(worker, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 child.stdout.readline()
 print("up", flush=True)
