@@ -14,6 +14,7 @@ import numpy as np
 from agents.heuristics.fallback import fallback_policy
 from agents.policy import Policy
 from controller.commands import JOURNAL
+from controller.decision import Mode
 from controller.journal import Journal
 from controller.live_plant import LivePlant
 from controller.loop import Controller, ControllerConfig
@@ -195,7 +196,7 @@ def _arms(plant: LivePlant, contestants: Contestants, journal: Journal, compress
     config = ControllerConfig(shield=ShieldConfig(reversals_per_hour=60.0 * compression))
 
     def make() -> Controller:
-        return Controller(plant, contestants.learned, fallback, journal, config=config)
+        return Controller(plant, contestants.learned, fallback, journal, mode=Mode.ACT, config=config)
 
     rule = f"{BEST_HEURISTIC} ({contestants.rule})"
     return [
