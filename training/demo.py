@@ -19,6 +19,7 @@ from controller.journal import Journal
 from controller.live_plant import LivePlant
 from controller.loop import Controller, ControllerConfig
 from controller.shield import ShieldConfig
+from envs.plant import Plant
 from envs.spec import Role, SystemSpec
 from envs.task import Task
 from telemetry.trace import TraceRecorder
@@ -176,7 +177,7 @@ def run_live(spec: SystemSpec, contestants: Contestants, plan: Plan, out: Path, 
         windows = run_interleaved(
             plant,
             {name: testbed.url(name) for name in testbed.components},
-            _arms(plant, contestants, journal, plan.compression(spec)),
+            arms(plant, contestants, journal, plan.compression(spec)),
             cut(scaled, spec, config.segments, config.periods, config.settle_periods),
             plan.interleaving(spec),
             on_period=record,
@@ -186,7 +187,7 @@ def run_live(spec: SystemSpec, contestants: Contestants, plan: Plan, out: Path, 
     return LiveRun(plan.demand.name, windows, Journal.read(out / JOURNAL), capacity, enforced, actuators)
 
 
-def _arms(plant: LivePlant, contestants: Contestants, journal: Journal, compression: float) -> list[Arm]:
+def arms(plant: Plant, contestants: Contestants, journal: Journal, compression: float) -> list[Arm]:
     """Both static settings, the rule, and Trimtab with budgets per hour of the compressed demand.
 
     Rule and Trimtab begin at the best settings that are known for them.

@@ -88,7 +88,7 @@ def evaluate_live(
         DemoError, TestbedError, LoadError: the testbed cannot be run.
     """
     spec, config = SystemSpec.load(spec_source), config or DemoConfig()
-    contestants = _contestants(spec, policy)
+    contestants = find_contestants(spec, policy)
     plans = [Plan(demand, config, run) for run, demand in enumerate(_demands(trace, config, runs))]
     done = [
         run_live(spec, contestants, plan, _folder(out, plan.run, runs), _hooks(plan.run, runs, on_stage, on_period))
@@ -129,7 +129,8 @@ def live_tables(result: Mapping[str, Any]) -> list[Table]:
     return [*tables, _controller_table(result)]
 
 
-def _contestants(spec: SystemSpec, policy: Path | None) -> Contestants:
+def find_contestants(spec: SystemSpec, policy: Path | None) -> Contestants:
+    """The best static setting, the best tuned rule, and the policies in a folder or the shipped ones."""
     references = load_references(spec)
     rule = best_heuristic(spec)
     return Contestants(
