@@ -39,6 +39,10 @@ os.execv("/bin/sh", ["sh", "-c", "echo other; read line; read line"])
 """
 
 
+ALWAYS = ProcessDetail(search_share=1.0)
+"""Looks for new processes at every reading a second apart, however slow the machine is."""
+
+
 class Clock:
     now = 0.0
 
@@ -169,7 +173,7 @@ def test_a_thread_has_series_once_it_is_settled(steps: subprocess.Popen) -> None
 
 def test_a_young_process_counts_in_the_sum_and_changes_no_names(family: subprocess.Popen) -> None:
     clock = Clock()
-    source = ProcessSource({"me": os.getpid()}, clock=clock)
+    source = ProcessSource({"me": os.getpid()}, detail=ALWAYS, clock=clock)
     count = source.collect()['process_count{group="me"}']
     names = source.series()
     with start(FAMILY) as young:
