@@ -12,7 +12,7 @@ import numpy as np
 
 from telemetry.query import Query, QueryError, Range, Rows, answer, instant, readings
 from telemetry.ring import Block
-from telemetry.store_files import StoredFile, StoreError, files_in, read_header
+from telemetry.store_files import StoredFile, StoreError, read_header, settled_files
 from telemetry.tiers import FIELDS
 from telemetry.trace import EVENTS_METRIC, REQUESTS_METRIC
 from telemetry.workload import Demand
@@ -65,7 +65,7 @@ class StoreReader:
     @property
     def tiers(self) -> list[Tier]:
         """Those that have files, fine to coarse."""
-        found = [Tier(n, step, tuple(files_in(self.folder / n))) for n, step in self._steps.items()]
+        found = [Tier(n, step, tuple(settled_files(self.folder / n))) for n, step in self._steps.items()]
         return sorted((tier for tier in found if tier.files), key=lambda tier: tier.step_seconds)
 
     def names(self) -> tuple[str, ...]:
@@ -156,7 +156,7 @@ class StoreReader:
         done = -np.inf  # end of the last file that was read
         for _ in range(TRIES):
             try:
-                for file in files_in(self.folder / tier.name):
+                for file in settled_files(self.folder / tier.name):
                     if done < file.last and after < file.last + step and file.first <= before:
                         found += self._read_file(file, step, wanted, (after, before))
                     done = max(done, file.last)
