@@ -19,7 +19,7 @@ from typing import Any
 from controller.decision import Mode
 from controller.journal import Journal
 from controller.journal import explain as explain_records
-from controller.processes import process_start
+from telemetry.processes import process_start
 
 JOURNAL, STATUS = "journal.jsonl", "status.json"
 PAUSE, MODE, PINS, ROLLBACK, REVERT, KILL = "pause", "mode", "pins.json", "rollback", "revert", "kill"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from controller.processes import process_start
+from telemetry.processes import process_start
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from controller.processes import boot_id
 from controller.shield import Refusal
 from controller.trial import Trial, Verdict
 from envs.spec import Role, SystemSpec
 from telemetry.metrics import Snapshot
+from telemetry.processes import boot_id
 
 
 class Mode(StrEnum):

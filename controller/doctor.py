@@ -17,7 +17,7 @@ from controller.components import Component
 from controller.guard import Guard
 from controller.journal import Journal
 from controller.lease import BEAT, read_number
-from controller.processes import boot_id, boot_seconds, process_start
+from telemetry.processes import boot_id, boot_seconds, process_start
 
 WARDEN_SECONDS = 5.0
 

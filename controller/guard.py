@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controller.lease import BEAT, Fence, Lease, LeaseError, read_lease, read_number, take_back
-from controller.processes import boot_seconds, process_start
 from controller.revert import Step, revert_all
+from telemetry.processes import boot_seconds, process_start
 
 logger = logging.getLogger(__name__)
 

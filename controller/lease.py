@@ -22,8 +22,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from controller.processes import boot_id, boot_seconds
 from controller.revert import Step, revert_all
+from telemetry.processes import boot_id, boot_seconds
 
 LEASE, UNTIL, FENCE, BEAT, REVERTED = "lease.json", "lease.until", "fence", "warden.beat", "reverted.jsonl"
 

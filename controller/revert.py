@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from controller.processes import process_start, process_tree, thread_ids
+from telemetry.processes import process_start, process_tree, thread_ids
 
 Step = Mapping[str, Any]
 

@@ -37,9 +37,9 @@ from controller.journal import Journal
 from controller.live_plant import LivePlant
 from controller.loop import Controller, ControllerConfig
 from controller.policy_host import PolicyHost, PolicyHostError
-from controller.processes import boot_id, boot_seconds, process_start
 from envs.spec import Role, SystemSpec
 from envs.task import Task
+from telemetry.processes import boot_id, boot_seconds, process_start
 
 logger = logging.getLogger(__name__)
 

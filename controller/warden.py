@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 
 from controller.lease import BEAT, read_lease, take_back, why_expired, write_in_place
-from controller.processes import boot_seconds, process_start
+from telemetry.processes import boot_seconds, process_start
 
 POLL_SECONDS = 0.25
 """Between two looks at the lease; the end of the controller's process is noticed at once."""

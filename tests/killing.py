@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from controller.processes import boot_seconds
+from telemetry.processes import boot_seconds
 
 ROOT = Path(__file__).resolve().parents[1]
 CHILD = ROOT / "tests/safety/killed_controller.py"

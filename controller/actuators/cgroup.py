@@ -11,8 +11,8 @@ from pathlib import Path
 
 from controller.actuators.actuator import ActuatorError, Capability
 from controller.components import Component
-from controller.processes import process_start, process_tree
 from controller.revert import Step
+from telemetry.processes import process_start, process_tree
 
 logger = logging.getLogger(__name__)
 

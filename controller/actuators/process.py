@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 
 from controller.actuators.actuator import ActuatorError, Capability
 from controller.components import Component
-from controller.processes import process_start, process_tree, thread_ids
 from controller.revert import Step
+from telemetry.processes import process_start, process_tree, thread_ids
 
 WEIGHT_PER_NICE = 1.25
 """The kernel's: each step of nice changes the weight by this factor."""

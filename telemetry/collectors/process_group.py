@@ -8,7 +8,8 @@ import numpy as np
 
 from telemetry.collectors.process_files import PROCESS, THREAD, ProcessFiles, ThreadFile, names_of
 from telemetry.collectors.source import series_key
-from telemetry.collectors.targets import Target, Tree, thread_ids
+from telemetry.collectors.targets import Target, Tree
+from telemetry.processes import thread_ids
 
 SUMS: tuple[tuple[str, dict[str, str]], ...] = (
     ("process_cpu_seconds_total", {"mode": "user"}),

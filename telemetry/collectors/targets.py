@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from telemetry.collectors.files import read_all
 from telemetry.collectors.source import SourceError
+from telemetry.processes import ids_in, process_start, process_tree
 
 V1_CONTROLLERS = ("cpuacct", "cpu", "memory", "pids")
 """Hierarchies of version 1 that are asked for a group's processes, the first that has the group."""
@@ -39,10 +39,7 @@ class Tree:
         """Ids of all, root first."""
         if not self.start or process_start(self.pid) != self.start:
             return []
-        found = [self.pid]
-        for pid in found:  # grows meanwhile
-            found += _children(pid)
-        return found
+        return process_tree(self.pid)
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ class ControlGroup:
         folders = [Path(self.root, self.path), *(Path(self.root, name, self.path) for name in V1_CONTROLLERS)]
         for folder in folders:
             if (folder / "cgroup.procs").exists():
-                return [pid for parent, _, _ in os.walk(folder) for pid in _listed(f"{parent}/cgroup.procs")]
+                return [pid for parent, _, _ in os.walk(folder) for pid in ids_in(f"{parent}/cgroup.procs")]
         return []
 
 
@@ -96,42 +93,6 @@ class Named:
 
 
 Target = Tree | ControlGroup | Named
-
-
-def process_start(pid: int) -> int:
-    """Start of a process in clock ticks since boot; 0 if there is none, or only its zombie."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return 0
-    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
-
-
-def thread_ids(pid: int) -> list[int]:
-    """Ids of a process's threads; empty if it is gone."""
-    try:
-        return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
-    except OSError:
-        return []
-
-
-def _children(pid: int) -> Iterator[int]:
-    for thread in thread_ids(pid):
-        yield from _listed(f"/proc/{pid}/task/{thread}/children")
-
-
-def _listed(path: str) -> list[int]:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a third of the time of `open`
-    except OSError:
-        return []  # the process, thread or group ended just now
-    try:
-        return list(map(int, read_all(descriptor).split()))
-    except OSError:
-        return []
-    finally:
-        os.close(descriptor)
 
 
 def _titles(pid: int) -> Iterator[str]:

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from controller.components import Components
-from controller.processes import process_start, process_tree
+from telemetry.processes import process_start, process_tree
 
 
 def test_directory_is_read_again_when_it_changes(tmp_path):

@@ -13,9 +13,9 @@ import pytest
 
 from controller.guard import Guard, GuardConfig, GuardError
 from controller.lease import Fence, Lease, read_lease, take_back, write_in_place
-from controller.processes import boot_seconds, process_start
 from controller.warden import Warden
 from plants import FakeClock
+from telemetry.processes import boot_seconds, process_start
 
 OWNER = (os.getpid(), process_start(os.getpid()))
 

@@ -20,9 +20,9 @@ from controller.guard import Guard, GuardConfig
 from controller.journal import Journal
 from controller.live_plant import LivePlant
 from controller.loop import Controller
-from controller.processes import boot_seconds
 from controller.revert import Step
 from envs.spec import SystemSpec
+from telemetry.processes import boot_seconds
 
 PINS = {"serving_batch_size": 16.0, "serving_cpu_cores": 0.5}
 

@@ -13,8 +13,8 @@ import pytest
 from controlled import FakeComponent
 from controller.guard import Guard
 from controller.journal import Journal
-from controller.processes import boot_id, process_start
 from killing import LEASE_SECONDS, KilledController, wait_until
+from telemetry.processes import boot_id, process_start
 
 POINTS = [
     "before the intent is written", "after the intent is written", "after the lease is written",

@@ -9,7 +9,7 @@ import pytest
 from controller.actuators.actuator import ActuatorError
 from controller.actuators.cgroup import CgroupCpu, CpuHierarchy, own_group
 from controller.components import Component
-from controller.processes import process_start, process_tree
+from telemetry.processes import process_start, process_tree
 
 KNOB = "serving_cpu_cores"
 

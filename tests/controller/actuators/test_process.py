@@ -8,7 +8,7 @@ import pytest
 from controller.actuators.actuator import ActuatorError
 from controller.actuators.process import ProcessCpu
 from controller.components import Component
-from controller.processes import process_start
+from telemetry.processes import process_start
 
 KNOB = "serving_cpu_cores"
 

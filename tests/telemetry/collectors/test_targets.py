@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from telemetry.collectors.source import SourceError
-from telemetry.collectors.targets import ControlGroup, Named, Tree, process_start, thread_ids
+from telemetry.collectors.targets import ControlGroup, Named, Tree
+from telemetry.processes import process_start, thread_ids
 
 
 def test_a_tree_ends_with_its_root_even_if_the_id_is_used_again() -> None:

@@ -1,4 +1,4 @@
-"""Processes and clocks of this host. Standard library only: the warden lives on these few lines."""
+"""Processes and clocks of this host. Standard library only: the controller's warden lives on these few lines."""
 
 from __future__ import annotations
 
@@ -32,16 +32,10 @@ def process_start(pid: int) -> int:
 
 def process_tree(pid: int) -> list[int]:
     """A process and its descendants, ids, parents first; empty if it is gone."""
-    found, todo = [], [pid] if os.path.isdir(f"/proc/{pid}") else []
-    while todo:
-        process = todo.pop(0)
-        found.append(process)
+    found = [pid] if os.path.isdir(f"/proc/{pid}") else []
+    for process in found:  # grows meanwhile
         for thread in thread_ids(process):
-            try:
-                with open(f"/proc/{process}/task/{thread}/children", encoding="ascii") as file:
-                    todo += map(int, file.read().split())
-            except OSError:
-                continue  # the thread ended just now
+            found += ids_in(f"/proc/{process}/task/{thread}/children")
     return found
 
 
@@ -51,3 +45,20 @@ def thread_ids(pid: int) -> list[int]:
         return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
     except OSError:
         return []
+
+
+def ids_in(path: str) -> list[int]:
+    """The numbers in a small file of the kernel; empty if what it describes is gone."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a third of the time of `open`
+    except OSError:
+        return []
+    text = b""
+    try:
+        while chunk := os.read(descriptor, 1 << 16):
+            text += chunk
+        return list(map(int, text.split()))
+    except OSError:
+        return []
+    finally:
+        os.close(descriptor)
