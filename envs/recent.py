@@ -6,6 +6,7 @@ import copy
 
 import numpy as np
 
+from envs.outlook import Margin
 from envs.scaling import MetricScaling
 from envs.spec import SystemSpec
 from telemetry.metrics import Snapshot
@@ -41,6 +42,9 @@ class Recent:
         self._wanted = catalogue.indices(wanted)  # (n_workloads,)
         self._level, self._slope = (np.full((len(wanted), systems), fill) for fill in (np.nan, 0.0))
         leads = np.array([lead / spec.control_period_seconds for lead in spec.forecast_leads_seconds])
+        wants_margin = {"upper", "shortage"} & set(spec.forecast_features)
+        whole = np.maximum(np.rint(leads), 1).astype(int)
+        self._margin = Margin(whole, len(wanted), systems) if wants_margin else None
         reach = DAMPING * (1.0 - DAMPING**leads) / (1.0 - DAMPING)  # damped slopes until then, summed
         self._reach = reach[:, None]  # (n_leads, 1)
         forecast = [catalogue.metrics[i] for i in self._wanted for _ in leads]
@@ -74,10 +78,28 @@ class Recent:
         return self._given(total)
 
     @property
+    def expected(self) -> np.ndarray:
+        """Expected demand of each workload at each lead, (..., n_workloads * n_leads) in natural units."""
+        return self._given(self._by_lead(self._expected()))
+
+    @property
+    def upper(self) -> np.ndarray:
+        """What that demand stays below in nine cases of ten, likewise.
+
+        Raises:
+            ValueError: the spec's `forecast_features` hold nothing that needs it.
+        """
+        return self._given(self._by_lead(self._upper()))
+
+    @property
     def forecast(self) -> np.ndarray:
-        """Expected demand of each workload at each lead, scaled to [-1, 1], (..., n_workloads * n_leads) float32."""
-        expected = self._level[:, None] + self._reach * self._slope[:, None]  # (n_workloads, n_leads, N)
-        return self._given(self._forecast_scaling.scale(expected.reshape(-1, expected.shape[-1]).T).T)
+        """`expected` scaled to [-1, 1], (..., n_workloads * n_leads) float32."""
+        return self._given(self._forecast_scaling.scale(self._by_lead(self._expected()).T).T)
+
+    @property
+    def forecast_upper(self) -> np.ndarray:
+        """`upper` scaled to [-1, 1], likewise."""
+        return self._given(self._forecast_scaling.scale(self._by_lead(self._upper()).T).T)
 
     @property
     def time_of_day(self) -> np.ndarray:
@@ -116,12 +138,15 @@ class Recent:
         for name in ("_values", "_level", "_slope"):
             getattr(self, name)[:, rows] = getattr(other, name)[:, places]
         self._day[rows] = other._day[places]
+        if self._margin is not None and other._margin is not None:
+            self._margin.assign(rows, other._margin, places)
 
     def copy(self) -> Recent:
         """An independent one that remembers the same."""
         twin = copy.copy(self)
         for name in ("_ring", "_values", "_day", "_level", "_slope"):
             setattr(twin, name, getattr(self, name).copy())
+        twin._margin = None if self._margin is None else self._margin.copy()
         return twin
 
     def _expect(self, seen: np.ndarray) -> None:
@@ -134,6 +159,22 @@ class Recent:
             level = np.where(known, np.where(first, seen, level), self._level)
             slope = np.where(known & ~first, slope, self._slope)
         self._level, self._slope = level, slope
+        if self._margin is not None:
+            self._margin.learn(seen, self._expected())
+
+    def _expected(self) -> np.ndarray:
+        """(n_workloads, n_leads, N)."""
+        return self._level[:, None] + self._reach * self._slope[:, None]
+
+    def _upper(self) -> np.ndarray:
+        if self._margin is None:
+            raise ValueError('the spec\'s forecast_features hold neither "upper" nor "shortage"')
+        return self._expected() * (1.0 + self._margin.share)
+
+    @staticmethod
+    def _by_lead(demand: np.ndarray) -> np.ndarray:
+        """(n_workloads, n_leads, N) -> (n_workloads * n_leads, N)."""
+        return demand.reshape(-1, demand.shape[-1])
 
     def _given(self, columns: np.ndarray) -> np.ndarray:
         """(n, N) -> (N, n), or (n,) for a single system."""
