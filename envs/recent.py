@@ -28,9 +28,12 @@ class Recent:
         n: number of systems; None for a single one, whose arrays have no leading dimension.
         hold_missing: show the last known reading where one is missing. An environment must always show numbers; the
             controller wants to know.
+        outlook: follow the upper end of the forecasts even if observations do not show it.
     """
 
-    def __init__(self, spec: SystemSpec, n: int | None = None, *, hold_missing: bool = False) -> None:
+    def __init__(
+        self, spec: SystemSpec, n: int | None = None, *, hold_missing: bool = False, outlook: bool = False
+    ) -> None:
         self.spec, self._single, self._hold = spec, n is None, hold_missing
         systems, catalogue = 1 if n is None else n, spec.catalogue
         self._scaling = MetricScaling(catalogue.metrics, np.float32)
@@ -42,9 +45,9 @@ class Recent:
         self._wanted = catalogue.indices(wanted)  # (n_workloads,)
         self._level, self._slope = (np.full((len(wanted), systems), fill) for fill in (np.nan, 0.0))
         leads = np.array([lead / spec.control_period_seconds for lead in spec.forecast_leads_seconds])
-        wants_margin = {"upper", "shortage"} & set(spec.forecast_features)
+        outlook = outlook or not {"upper", "shortage"}.isdisjoint(spec.forecast_features)
         whole = np.maximum(np.rint(leads), 1).astype(int)
-        self._margin = Margin(whole, len(wanted), systems) if wants_margin else None
+        self._margin = Margin(whole, len(wanted), systems) if outlook else None
         reach = DAMPING * (1.0 - DAMPING**leads) / (1.0 - DAMPING)  # damped slopes until then, summed
         self._reach = reach[:, None]  # (n_leads, 1)
         forecast = [catalogue.metrics[i] for i in self._wanted for _ in leads]
@@ -87,7 +90,7 @@ class Recent:
         """What that demand stays below in nine cases of ten, likewise.
 
         Raises:
-            ValueError: the spec's `forecast_features` hold nothing that needs it.
+            ValueError: neither the spec's `forecast_features` nor `outlook` asked for it.
         """
         return self._given(self._by_lead(self._upper()))
 
@@ -168,7 +171,7 @@ class Recent:
 
     def _upper(self) -> np.ndarray:
         if self._margin is None:
-            raise ValueError('the spec\'s forecast_features hold neither "upper" nor "shortage"')
+            raise ValueError("the upper end is followed only with outlook=True, or where observations show it")
         return self._expected() * (1.0 + self._margin.share)
 
     @staticmethod

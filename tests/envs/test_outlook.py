@@ -93,5 +93,5 @@ def test_forecast_features_change_the_fingerprint_and_only_the_named_ones_are_ob
     none = SPEC.model_copy(update={"forecast_features": []})
     lengths = [Task(spec, "allocation").n_observation for spec in (none, SPEC, FULL)]
     assert np.diff(lengths).tolist() == [6, 12]
-    with pytest.raises(ValueError, match='hold neither "upper" nor "shortage"'):
+    with pytest.raises(ValueError, match="only with outlook=True"):
         _ = Recent(SPEC, 1).upper
