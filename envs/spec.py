@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import json
 import tomllib
+from collections.abc import Sequence
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
@@ -257,6 +258,14 @@ class SystemSpec(_Strict):
 
         Objective weights, prices and names for people are left out: they change what is wanted, not what is seen.
         """
+        return self._hashed(self.forecast_features)
+
+    @property
+    def setting_fingerprint(self) -> str:
+        """As `fingerprint`, whatever forecasts are observed: what settings and rules that read none were found for."""
+        return self._hashed(["expected"])
+
+    def _hashed(self, forecasts: Sequence[str]) -> str:
         meaning: dict[str, object] = {
             "observation": OBSERVATION_VERSION,
             "leads": self.forecast_leads_seconds,
@@ -267,8 +276,8 @@ class SystemSpec(_Strict):
             "knobs": [[k.name, k.role, k.low, k.high, k.scale, k.integer] for k in self.knobs],
             "slos": [[s.metric, s.at_most, s.at_least] for s in self.slos],
         }
-        if self.forecast_features != ["expected"]:  # left out else: it came after the first policies
-            meaning["forecast"] = self.forecast_features
+        if list(forecasts) != ["expected"]:  # left out else: it came after the first policies
+            meaning["forecast"] = list(forecasts)
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
 
 

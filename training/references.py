@@ -127,4 +127,4 @@ def _read(file: Path | Traversable, spec: SystemSpec) -> dict[str, Any]:
     if not file.is_file():
         return {}
     found = json.loads(file.read_text())
-    return dict(found) if found.get("fingerprint") == spec.fingerprint else {}
+    return dict(found) if found.get("fingerprint") == spec.setting_fingerprint else {}
