@@ -81,13 +81,15 @@ class Prescaler:
         rates = self._core_rates(recent)
         leads = len(self.spec.forecast_leads_seconds)
         expected, upper = recent.expected[::leads], recent.upper[::leads]  # (n_workloads,), of the shortest lead
+        cpu = [self.spec.knob_index(objective.cpu_knob) for objective in self.spec.workloads.values()]
+        free = max(0.0, self.spec.cores - float(setting[cpu].sum()))  # a forecast takes nothing from the others
         for i, (name, objective) in enumerate(self.spec.workloads.items()):
             knob = self.spec.knobs[self.spec.knob_index(objective.cpu_knob)]
             granted = float(setting[self.spec.knob_index(knob.name)])
             floor = self._ahead(float(expected[i]), float(upper[i]), float(rates[i]), granted)
             floor = floor or self._alarmed(name, granted, alarms)
             if floor is not None:
-                found[knob.name] = Floor(min(floor.cores, knob.high), floor.why)
+                found[knob.name] = Floor(min(floor.cores, granted + free, knob.high), floor.why)
         return found
 
     def _core_rates(self, recent: Recent) -> np.ndarray:

@@ -32,16 +32,17 @@ def snapshot(period: float, **readings: float) -> Snapshot:
 
 
 def floors_after(arrivals: list[float], granted: float, chance: float = 0.9, **readings: float) -> dict[str, Floor]:
-    """What is asked for after these arrivals, with so much granted to serving, which can do 200 per core."""
+    """What is asked for serving after these arrivals, with so much granted to it; a core can do 200."""
     recent, prescaler = Recent(SPEC, outlook=True), Prescaler(SPEC, PrescaleConfig(chance=chance))
     setting, found = SPEC.default_setting, {}
+    setting[SPEC.knob_index("training_cpu_cores")] = 0.1  # so that something is free
     setting[CPU] = granted
     for period, rate in enumerate(arrivals):
         work = {"serving_arrivals_per_second": rate, "serving_goodput_per_second": rate,
                 "serving_cpu_used_cores": rate / 200.0}  # fmt: skip
         recent.append(snapshot(float(period), **work | readings))
         found = prescaler.floors(recent, setting)
-    return found
+    return {name: floor for name, floor in found.items() if name == "serving_cpu_cores"}
 
 
 def test_a_grant_that_suffices_for_what_is_expected_is_left_alone():
@@ -59,8 +60,12 @@ def test_an_unsure_forecast_asks_for_nothing():
     assert floors_after([60.0, 140.0] * 50, granted=0.45, chance=0.99) == {}
 
 
-def test_no_more_is_asked_for_than_the_knob_can_give():
+def test_no_more_is_asked_for_than_the_knob_can_give_and_nobody_has():
     assert floors_after([900.0] * 100, granted=0.3)["serving_cpu_cores"].cores == SPEC.knobs[CPU].high
+    recent, prescaler = Recent(SPEC, outlook=True), Prescaler(SPEC)
+    for period in range(30):
+        recent.append(snapshot(float(period), serving_arrivals_per_second=900.0))
+    assert prescaler.floors(recent, SPEC.default_setting)["serving_cpu_cores"].cores == 0.5  # all cores are given out
 
 
 @pytest.mark.clause("D4")
