@@ -35,7 +35,8 @@ def floors_after(arrivals: list[float], granted: float, chance: float = 0.9, **r
     """What is asked for serving after these arrivals, with so much granted to it; a core can do 200."""
     recent, prescaler = Recent(SPEC, outlook=True), Prescaler(SPEC, PrescaleConfig(chance=chance))
     setting, found = SPEC.default_setting, {}
-    setting[SPEC.knob_index("training_cpu_cores")] = 0.1  # so that something is free
+    for other in ("training_cpu_cores", "ingest_cpu_cores"):  # so that something is free
+        setting[SPEC.knob_index(other)] = 0.05
     setting[CPU] = granted
     for period, rate in enumerate(arrivals):
         work = {"serving_arrivals_per_second": rate, "serving_goodput_per_second": rate,
