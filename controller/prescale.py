@@ -23,8 +23,10 @@ ALARM_WITHIN = "1h"
 class PrescaleConfig:
     """When forecasts raise a grant."""
 
-    chance: float = 0.9
-    """Chance of a shortage within the shortest forecast lead from which on the grant is raised; above 1: never."""
+    chance: float = 2.0
+    """Chance of a shortage within the shortest forecast lead from which on the grant is raised; above 1: never.
+    Default: never. Where a grant is in force within a period, a policy that sees the demand is soon enough, and raising
+    it before costs more than it brings: `trimtab bench prescale`, `docs/forecasting.md`."""
     alarm: float = 0.95
     """Probability of an issue within the hour from which on nothing is taken from the workload; above 1: never."""
 

@@ -63,7 +63,7 @@ def test_an_unsure_forecast_asks_for_nothing():
 
 def test_no_more_is_asked_for_than_the_knob_can_give_and_nobody_has():
     assert floors_after([900.0] * 100, granted=0.3)["serving_cpu_cores"].cores == SPEC.knobs[CPU].high
-    recent, prescaler = Recent(SPEC, outlook=True), Prescaler(SPEC)
+    recent, prescaler = Recent(SPEC, outlook=True), Prescaler(SPEC, PrescaleConfig(chance=0.9))
     for period in range(30):
         recent.append(snapshot(float(period), serving_arrivals_per_second=900.0))
     assert prescaler.floors(recent, SPEC.default_setting)["serving_cpu_cores"].cores == 0.5  # all cores are given out
