@@ -103,7 +103,6 @@ def decision_record(spec: SystemSpec, decision: Decision) -> dict[str, Any]:
         },
         "reasons": [{"reason": reason.reason, "detail": reason.detail} for reason in decision.reasons],
         "allowed": changes(spec, decision.before, decision.wanted),
-        "opportunities": [opportunity.record() for opportunity in decision.opportunities],
         "opened": [_opened(spec, trial, decision) for trial in decision.opened],
         "verdicts": [
             {"id": v.trial.id, "outcome": v.outcome, "reason": v.reason, "gain": v.gain} for v in decision.verdicts

@@ -177,7 +177,6 @@ class Controller:
             self.recent.append(snapshot)
         with self._figures.timed("decide"):
             proposals = self._propose(before)
-            opportunities = self._opportunities.find(self.recent, before, self._clock())
         with self._figures.timed("shield"):
             inputs = self._inputs(snapshot, before, proposals, lost)
             self._recorder.begin(self.kernel, at)
@@ -189,7 +188,6 @@ class Controller:
             aftermath = self.kernel.applied(plan, effect)
             decision = decision_of(plan, effect, aftermath, at, self.kernel.period)
             decision.inputs, decision.effect = inputs.plain(), effect.plain()
-            decision.opportunities = opportunities
         with self._figures.timed("record"):
             self._note(plan, aftermath)
             if aftermath.demoted:
@@ -285,6 +283,7 @@ class Controller:
             revert=revert,
             no_right=no_right or "",
             lost=lost,
+            opportunities=self._opportunities.find(self.recent, before, self._clock()),
             floors=self._prescaler.floors(self.recent, before, self.alarms) if self.recent.full else {},
         )
 

@@ -24,6 +24,8 @@ IDLE, SCARCE = 0.6, 0.9
 """Use of a grant below which it is idle, and above which it is scarce; shares."""
 UNMET = 0.05
 """Share of the wanted work left undone from which on something is wrong."""
+LEAST_CPU = 1e-3
+"""Cores; less is next to nothing."""
 LIKELY = 0.5
 """Chance of a shortage from which on it is told."""
 LEAST_GAIN = 0.01
@@ -82,15 +84,17 @@ class Opportunity:
         return ROLES[self.kind]
 
     def record(self) -> dict[str, Any]:
-        """As it stands in the journal."""
-        return {
-            "kind": self.kind,
-            "workload": self.workload,
-            "gain": round(self.gain, 4),
-            "confidence": round(self.confidence, 3),
-            "seen_at": self.seen_at,
-            "detail": self.detail,
-        }
+        """As it stands in the journal, floats exact."""
+        return dict(vars(self))
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Opportunity:
+        """The one that `record` was made of.
+
+        Raises:
+            KeyError, ValueError, TypeError: it was made of none.
+        """
+        return cls(**{**record, "kind": Kind(record["kind"])})
 
 
 @dataclass(frozen=True)
@@ -175,9 +179,9 @@ class Opportunities:
             )
 
     def _now(self, w: _Workload, recent: Recent, setting: np.ndarray) -> Iterator[tuple[Kind, float, str]]:
-        use = w.used / w.granted
+        use = w.used / max(w.granted, LEAST_CPU)
         if use < IDLE and w.undone <= UNMET and not w.broken:
-            freed = (w.granted - HEADROOM * w.used) * w.price
+            freed = min((w.granted - HEADROOM * w.used) * w.price, 0.99)
             yield Kind.IDLE_RESERVATION, freed / (1.0 - freed), f"{w.used:.2f} of {w.granted:.2f} cores in use"
         if w.undone > UNMET and use > SCARCE:
             yield Kind.SHORTAGE, w.worth, f"{w.undone:.0%} of the work undone, {use:.0%} of the grant in use"
@@ -198,7 +202,7 @@ class Opportunities:
         expected, upper = float(recent.expected[at]), float(recent.upper[at])
         objective = list(self.spec.workloads.values())[i]
         done = float(recent.values[self.spec.catalogue.index(objective.done)])
-        capacity = done * w.granted / max(w.used, 1e-3)
+        capacity = done * w.granted / max(w.used, LEAST_CPU)
         chance = float(shortage(np.array([expected]), np.array([upper]), np.array([capacity]))[0])
         if chance >= LIKELY and w.undone <= UNMET:
             missing = 1.0 - capacity / max(expected, capacity, 1e-9)
