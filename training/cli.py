@@ -9,6 +9,7 @@ import typer
 
 from telemetry.cli import Begin, End, FieldOfPeriod, SeriesPatterns, Step, query_of, trace_app
 from telemetry.options import Components, Json, Out, Seed, Spec, console, out_folder, print_json, progress_bar
+from training.forecast_cli import forecast
 
 if TYPE_CHECKING:
     from envs.simulator.parameters import Parameters
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from training.search import SearchConfig
 
 app = typer.Typer()
+app.command()(forecast)
 bench_app = typer.Typer(no_args_is_help=True, help="Speed figures as ratios measured in one run.")
 
 ParametersFile = Annotated[str | None, typer.Option("--parameters", help="Simulator parameters; default: the shipped.")]

@@ -1,0 +1,125 @@
+"""The command `trimtab forecast`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from telemetry.cli import SeriesPatterns
+from telemetry.options import Json, Seed, console, print_json, progress_bar
+
+from training.forecast_cli import forecast
+
+if TYPE_CHECKING:
+    from telemetry.forecast import Forecaster
+
+LIMIT_QUANTILE = 0.98
+
+
+def forecast(
+    path: Annotated[Path | None, typer.Argument(help="A store, a recording, or a trace.")] = None,
+    series: SeriesPatterns = None,
+    limit: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE; default: what 98 % of the series' own hours stay below.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="Folder of a forecaster; default: the shipped one.")] = None,
+    backtest: Annotated[bool, typer.Option("--backtest", help="Judge on traces, hosts held out.")] = False,
+    train: Annotated[Path | None, typer.Option(help="Folder for a new forecaster, learnt also from --traces.")] = None,
+    traces: Annotated[Path | None, typer.Option(help="Folder of traces for --backtest and --train.")] = None,
+    page: Annotated[Path | None, typer.Option("--html", help="File for the report as a page.")] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Chances of issues up to 24 h ahead, and the levels to come; or judge the forecaster, or train it."""
+    if train is not None:
+        _train(train, traces, seed, as_json)
+    elif backtest:
+        if traces is None and path is None:
+            raise typer.BadParameter("--backtest needs traces: --traces DIR")
+        _backtest(traces or path or Path(), page, seed, as_json)
+    elif path is None:
+        raise typer.BadParameter("give a store or a trace, or --backtest, or --train DIR")
+    else:
+        _foretell(path, tuple(series or ["*"]), _limits(limit or []), _forecaster(model), page, as_json)
+
+
+def _foretell(
+    path: Path,
+    patterns: tuple[str, ...],
+    limits: dict[str, float],
+    forecaster: Forecaster,
+    page: Path | None,
+    as_json: bool,
+) -> None:
+    import numpy as np
+
+    from telemetry.foresight import foresee
+    from telemetry.watched import watched_series
+    from training.forecast_page import foresight_table, write_foresight_page
+
+    known = [one for one in watched_series(path, patterns) if np.isfinite(one.levels).any()]
+    unknown = set(limits) - {one.name for one in known}
+    if unknown:
+        raise typer.BadParameter(f"--limit for {', '.join(sorted(unknown))}: no such series here; see `trimtab trace show`")
+    if not known:
+        raise typer.BadParameter(f"{path}: no series with half of an hour's readings; nothing can be said yet")
+    found = [
+        foresee(one.name, one.levels, limits.get(one.name, float(np.nanquantile(one.levels, LIMIT_QUANTILE))), one.end, forecaster)
+        for one in known
+    ]
+    if page:
+        write_foresight_page(page, found, [one.levels for one in known])
+    if as_json:
+        print_json({"path": str(path), "metrics": [one.to_json() for one in found]})
+    else:
+        console().print(foresight_table(found))
+
+
+def _backtest(traces: Path, page: Path | None, seed: int, as_json: bool) -> None:
+    from training.backtest import backtest
+    from training.forecast_page import bars_table, horizon_tables, write_backtest_page
+    from training.forecast_training import ForecastConfig
+
+    with progress_bar("reading traces", as_json) as bar:
+        result = backtest(traces, ForecastConfig(seed=seed), bar)
+    if page:
+        write_backtest_page(page, result)
+    if as_json:
+        print_json(result)
+        return
+    screen = console()
+    for table in (*horizon_tables(result), bars_table(result)):
+        screen.print(table)
+
+
+def _train(out: Path, traces: Path | None, seed: int, as_json: bool) -> None:
+    from training.forecast_shipped import train_forecaster
+    from training.forecast_training import ForecastConfig
+
+    with progress_bar("training", as_json) as bar:
+        card = train_forecaster(out, traces, ForecastConfig(seed=seed), bar)
+    if as_json:
+        print_json(card)
+    else:
+        print(out)
+
+
+def _forecaster(model: Path | None) -> Forecaster:
+    from telemetry.forecast_artifact import SHIPPED, load
+
+    return load(model or SHIPPED)
+
+
+def _limits(given: list[str]) -> dict[str, float]:
+    found = {}
+    for text in given:
+        name, equals, value = text.rpartition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise typer.BadParameter(f"--limit {text}; needed is NAME=VALUE, e.g. serving_latency_p99_seconds=0.15")
+    return found
