@@ -18,11 +18,10 @@ from telemetry.trace import Trace
 from telemetry.trace_formats import Series, on_grid
 
 STEP_SECONDS = 300.0
-"""Of what is read; finer readings are averaged first. Default: three of them make the quarter of an hour of an issue."""
+"""Of what is read; finer readings are averaged first. Default: three of them make the quarter hour of an issue."""
 MEMORY_HOURS = 24 * 24
 """How much of a store is read: two weeks for the table, one for the record, and a little."""
 
-Reader = Callable[[Query], Range]
 Reader = Callable[[Query], Range]
 
 

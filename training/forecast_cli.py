@@ -13,6 +13,8 @@ from telemetry.options import Json, Seed, console, print_json, progress_bar
 from training.forecast_cli import forecast
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from telemetry.forecast import Forecaster
 
 LIMIT_QUANTILE = 0.98
@@ -62,11 +64,11 @@ def _foretell(
     known = [one for one in watched_series(path, patterns) if np.isfinite(one.levels).any()]
     unknown = set(limits) - {one.name for one in known}
     if unknown:
-        raise typer.BadParameter(f"--limit for {', '.join(sorted(unknown))}: no such series here; see `trimtab trace show`")
+        raise typer.BadParameter(f"--limit for {', '.join(sorted(unknown))}: no such series here")
     if not known:
         raise typer.BadParameter(f"{path}: no series with half of an hour's readings; nothing can be said yet")
     found = [
-        foresee(one.name, one.levels, limits.get(one.name, float(np.nanquantile(one.levels, LIMIT_QUANTILE))), one.end, forecaster)
+        foresee(one.name, one.levels, limits.get(one.name, _usual_limit(one.levels)), one.end, forecaster)
         for one in known
     ]
     if page:
@@ -123,3 +125,10 @@ def _limits(given: list[str]) -> dict[str, float]:
         if not equals:
             raise typer.BadParameter(f"--limit {text}; needed is NAME=VALUE, e.g. serving_latency_p99_seconds=0.15")
     return found
+
+
+def _usual_limit(levels: np.ndarray) -> float:
+    """What most of a series' own hours stay below, for one whose limit nobody gave."""
+    import numpy as np
+
+    return float(np.nanquantile(levels, LIMIT_QUANTILE))

@@ -16,7 +16,7 @@ PEAK_LOAD = 0.9
 
 
 def generated_series(count: int, seed: int = 0, *, days: int = DAYS) -> list[MetricSeries]:
-    """`count` demands of all families in turn, and of each a latency that grows as a queue's does; the same each time."""
+    """`count` demands of all families in turn, and of each a latency that grows as a queue's; the same each time."""
     found = []
     for number in range(count):
         family = list(FAMILIES)[number % len(FAMILIES)]

@@ -19,7 +19,7 @@ from training.report import STYLE
 
 SHOWN_DAYS = 4
 FIRST_DATED = 365 * 86_400.0
-COLUMNS = ("balanced_accuracy", "precision", "recall", "auroc", "brier_skill", "calibration_error", "alarm_share")
+
 
 
 def foresight_table(found: Sequence[Foresight]) -> Table:
@@ -61,8 +61,8 @@ def horizon_tables(result: Mapping[str, Any]) -> list[Table]:
 
 def _horizon_table(horizons: Mapping[str, Any], title: str) -> Table:
     table = Table(title=title)
-    heads = ("horizon", "base rate", "balanced accuracy", "best baseline", "precision", "recall", "AUROC", "Brier skill")
-    for name in (*heads, "ECE", "alarmed", "confident: right / found", "onsets foretold, alarmed"):
+    heads = ("horizon", "base rate", "balanced accuracy", "best baseline", "precision", "recall", "AUROC")
+    for name in (*heads, "Brier skill", "ECE", "alarmed", "confident: right / found", "onsets foretold, alarmed"):
         table.add_column(name, justify="left" if name == "horizon" else "right")
     for name, score in horizons.items():
         rival, scores = max(_baselines(score), key=lambda item: item[1]["balanced_accuracy"])
@@ -115,7 +115,7 @@ def write_foresight_page(path: Path, found: Sequence[Foresight], levels: Sequenc
 def _caption(found: Sequence[Foresight]) -> str:
     first = found[0]
     dated = first.made_at >= FIRST_DATED
-    until = f"{datetime.fromtimestamp(first.expires_at, UTC):%Y-%m-%d %H:%M} UTC" if dated else "2 hours after its newest"
+    until = f"{datetime.fromtimestamp(first.expires_at, UTC):%Y-%m-%d %H:%M} UTC" if dated else "2 hours after the end"
     return (
         f"Chance of at least 15 minutes of an hour over the limit. t: from the hour-of-day table. ?: not predictable "
         f"or not known to be (skill of the last week). Valid until {until}."
