@@ -53,8 +53,9 @@ def test_a_cut_off_model_is_refused(text: str) -> None:
 
 def test_a_tree_that_leads_back_to_itself_is_refused(text: str) -> None:
     line = next(line for line in text.splitlines() if line.startswith("left_child="))
+    back = " ".join(["1"] + ["0"] * (line.count(" ")))  # 0 leads to 1, and 1 back to 0
     with pytest.raises(TreesError, match="damaged"):
-        parse(text.replace(line, "left_child=" + " ".join("0" for _ in line.split("=")[1].split()), 1))
+        parse(text.replace(line, f"left_child={back}", 1))
 
 
 def test_a_single_leaf_is_a_constant() -> None:
