@@ -85,7 +85,12 @@ def test_forgetting_begins_anew_and_missing_scores_do_not_count():
 
 @pytest.mark.parametrize(
     ("values", "age", "word"),
-    [([1.0, np.nan], 0.0, "missing"), ([1.0, 12.0], 0.0, "outside"), ([1.0, 2.0], 3.0, "old"), ([1.0, 1.0], 0.0, "stuck")],
+    [
+        ([1.0, np.nan], 0.0, "missing"),
+        ([1.0, 12.0], 0.0, "outside"),
+        ([1.0, 2.0], 3.0, "old"),
+        ([1.0, 1.0], 0.0, "stuck"),
+    ],
 )
 def test_each_fault_of_a_reading_is_named(values, age, word):
     assert word in reading_faults(np.array(values), (0.0, 10.0), age)[0]

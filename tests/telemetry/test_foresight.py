@@ -44,7 +44,8 @@ def test_a_metric_of_hours_says_nothing_and_one_of_two_days_has_the_table():
     found = foresee("load", DAILY[:5], 14.5, NOW, all_of(Always()))
     assert {chance.source for chance in found.chances.values()} == {"too little history"}
     assert np.isnan(found.chances["1h"].probability)
-    assert {chance.source for chance in foresee("load", DAILY[:50], 14.5, NOW, all_of(Always())).chances.values()} == {"table"}
+    young = foresee("load", DAILY[:50], 14.5, NOW, all_of(Always()))
+    assert {chance.source for chance in young.chances.values()} == {"table"}
 
 
 def test_noise_is_not_called_predictable():

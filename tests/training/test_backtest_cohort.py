@@ -11,7 +11,10 @@ N = 300
 RNG = np.random.default_rng(0)
 
 
-def outcome(series, given, target=Target("1h", 1), issue=None):  # noqa: B008
+NEXT_HOUR = Target("1h", 1)
+
+
+def outcome(series, given, target=NEXT_HOUR, issue=None):
     issue = (RNG.random(N) < 0.2).astype(float) if issue is None else issue
     hours = np.arange(N)
     blocks = hours // 100
@@ -42,7 +45,8 @@ def test_forecasts_that_had_not_come_true_at_the_edge_set_no_threshold():
     one = outcome(0, RNG.random(N), target)
     late = {"forecast": np.where(one.matured, one.given["forecast"], 1.0)}
     expected = Cohort([one], np.array([False])).thresholds("forecast", "balanced")
-    assert Cohort([Outcome(**{**vars(one), "given": late})], np.array([False])).thresholds("forecast", "balanced") == expected
+    again = Cohort([Outcome(**{**vars(one), "given": late})], np.array([False]))
+    assert again.thresholds("forecast", "balanced") == expected
 
 
 def test_an_alarm_an_hour_beside_the_issue_counts_with_tolerance_only():

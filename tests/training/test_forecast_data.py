@@ -7,7 +7,7 @@ from training.forecast_data import MIN_HOURS, ForecastDataError, MetricSeries, d
 from training.forecast_generated import generated_series
 
 
-def write(folder, values, names=("pool 1 cpu_mean",)):
+def write(folder, values):
     np.savez(folder / "host.npz", values=np.asarray(values), step_s=300)
 
 
