@@ -83,7 +83,7 @@ class Record:
     """Scores forecasts of one target against what came true, and says whose forecast to show.
 
     The contestants are in order of preference, the last of them always there, e.g. `model`, `last_good`, `table`. The
-    first is shown that was no worse than the last in the mean; a change is logged once.
+    first is shown that was no worse than the last in the mean, the very first also unjudged; a change is logged once.
     """
 
     def __init__(self, target: Target, contestants: tuple[str, ...] = ("model", "last_good", "table")) -> None:
@@ -125,8 +125,8 @@ class Record:
     def _choose(self) -> None:
         *others, last = self.contestants
         base = self._mean(last)
-        enough = [name for name in others if len(self._errors[name]) >= MIN_RECORD_HOURS]
-        good = [name for name in others if name not in enough or self._mean(name) <= base]
+        judged = {name: self._mean(name) <= base for name in others if len(self._errors[name]) >= MIN_RECORD_HOURS}
+        good = [name for name in others if judged.get(name, name == others[0])]  # a new model is believed at first
         chosen = good[0] if good else last
         if chosen != self.shown:
             logger.warning(

@@ -10,14 +10,14 @@ import typer
 from telemetry.cli import SeriesPatterns
 from telemetry.options import Json, Seed, console, print_json, progress_bar
 
-from training.forecast_cli import forecast
-
 if TYPE_CHECKING:
     import numpy as np
 
     from telemetry.forecast import Forecaster
 
 LIMIT_QUANTILE = 0.98
+GENERATED = 60
+"""Demands of the backtest without traces, each with its latency."""
 
 
 def forecast(
@@ -29,7 +29,9 @@ def forecast(
     model: Annotated[Path | None, typer.Option(help="Folder of a forecaster; default: the shipped one.")] = None,
     backtest: Annotated[bool, typer.Option("--backtest", help="Judge on traces, hosts held out.")] = False,
     train: Annotated[Path | None, typer.Option(help="Folder for a new forecaster, learnt also from --traces.")] = None,
-    traces: Annotated[Path | None, typer.Option(help="Folder of traces for --backtest and --train.")] = None,
+    traces: Annotated[
+        Path | None, typer.Option(help="Folder of traces for --backtest and --train; default: generated metrics.")
+    ] = None,
     page: Annotated[Path | None, typer.Option("--html", help="File for the report as a page.")] = None,
     seed: Seed = 0,
     as_json: Json = False,
@@ -38,9 +40,7 @@ def forecast(
     if train is not None:
         _train(train, traces, seed, as_json)
     elif backtest:
-        if traces is None and path is None:
-            raise typer.BadParameter("--backtest needs traces: --traces DIR")
-        _backtest(traces or path or Path(), page, seed, as_json)
+        _backtest(traces or path, page, seed, as_json)
     elif path is None:
         raise typer.BadParameter("give a store or a trace, or --backtest, or --train DIR")
     else:
@@ -79,13 +79,18 @@ def _foretell(
         console().print(foresight_table(found))
 
 
-def _backtest(traces: Path, page: Path | None, seed: int, as_json: bool) -> None:
-    from training.backtest import backtest
+def _backtest(traces: Path | None, page: Path | None, seed: int, as_json: bool) -> None:
+    from training.backtest import backtest, judge
+    from training.forecast_generated import generated_series
     from training.forecast_page import bars_table, horizon_tables, write_backtest_page
     from training.forecast_training import ForecastConfig
 
+    config = ForecastConfig(seed=seed)
     with progress_bar("reading traces", as_json) as bar:
-        result = backtest(traces, ForecastConfig(seed=seed), bar)
+        if traces is None:
+            result = judge(generated_series(GENERATED, seed), config, bar)
+        else:
+            result = backtest(traces, config, bar)
     if page:
         write_backtest_page(page, result)
     if as_json:
@@ -109,8 +114,11 @@ def _train(out: Path, traces: Path | None, seed: int, as_json: bool) -> None:
 
 
 def _forecaster(model: Path | None) -> Forecaster:
-    from telemetry.forecast_artifact import SHIPPED, load
+    from telemetry.forecast import Forecaster
+    from telemetry.forecast_artifact import CARD, SHIPPED, load
 
+    if model is None and not (SHIPPED / CARD).exists():
+        return Forecaster()  # the hour-of-day table needs no model
     return load(model or SHIPPED)
 
 

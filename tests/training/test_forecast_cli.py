@@ -44,10 +44,10 @@ def test_the_page_has_a_fan_chart(trace, tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "word"),
-    [(["--limit", "value"], "NAME=VALUE"), (["--limit", "nothing=3"], "no such series"), (["--backtest"], "DIR")],
+    [(["--limit", "value"], "NAME=VALUE"), (["--limit", "nothing=3"], "no such series"), ([], "--backtest")],
 )
 def test_wrong_options_are_told(trace, options, word):
-    arguments = ["forecast", *([] if options == ["--backtest"] else [str(trace)]), *options]
+    arguments = ["forecast", *([str(trace)] if options else []), *options]
     done = RUNNER.invoke(app, arguments)
     assert done.exit_code != 0
     assert word in done.output
