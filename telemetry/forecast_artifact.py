@@ -50,14 +50,10 @@ def load(folder: Path = SHIPPED) -> Forecaster:
             f"{folder}: no forecaster ({error}); make one with `trimtab forecast --train`"
         ) from None
     if card.get("format") != FORMAT or card.get("features") != list(NAMES):
-        raise ForecastArtifactError(
-            f"{folder}: made by another version; make it anew with `forecast --train`"
-        )
+        raise ForecastArtifactError(f"{folder}: made by another version; make it anew with `forecast --train`")
     unknown = set(texts) - {target.name for target in TARGETS}
     if unknown:
-        raise ForecastArtifactError(
-            f"{folder}: unknown horizons {', '.join(sorted(unknown))}; see TARGETS"
-        )
+        raise ForecastArtifactError(f"{folder}: unknown horizons {', '.join(sorted(unknown))}; see TARGETS")
     for name, text in texts.items():
         if _sha256(text) != card["sha256"][name]:
             raise ForecastArtifactError(

@@ -21,7 +21,6 @@ SHOWN_DAYS = 4
 FIRST_DATED = 365 * 86_400.0
 
 
-
 def foresight_table(found: Sequence[Foresight]) -> Table:
     """One metric a row: now, its limit, the next day as a sparkline, and the chances of an issue."""
     table = Table(title="The next 24 hours", caption=_caption(found))
