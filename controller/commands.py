@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from controller.components import process_start
 from controller.decision import Mode
 from controller.journal import Journal
 from controller.journal import explain as explain_records
+from telemetry.collectors.targets import process_start
 
 JOURNAL, STATUS = "journal.jsonl", "status.json"
 PAUSE, MODE, PINS, ROLLBACK = "pause", "mode", "pins.json", "rollback"

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from telemetry.collectors.targets import process_start, thread_ids
+
 
 @dataclass(frozen=True)
 class Component:
@@ -59,16 +61,6 @@ class Components:
             self._entries, self._stamp = content, stamp
 
 
-def process_start(pid: int) -> int:
-    """Start of a process in clock ticks since boot; 0 if there is none, or only its zombie."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return 0
-    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
-
-
 def process_tree(pid: int) -> list[int]:
     """A process and its descendants, ids, parents first; empty if it is gone."""
     found, todo = [], [pid] if os.path.isdir(f"/proc/{pid}") else []
@@ -82,14 +74,6 @@ def process_tree(pid: int) -> list[int]:
             except OSError:
                 continue  # the thread ended just now
     return found
-
-
-def thread_ids(pid: int) -> list[int]:
-    """Ids of a process's threads; empty if it is gone."""
-    try:
-        return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
-    except OSError:
-        return []
 
 
 def _is_entry(entry: object) -> bool:

@@ -21,6 +21,7 @@ from envs.plant import PlantError
 from envs.scaling import KnobScaling
 from envs.spec import SystemSpec
 from telemetry.collectors.host import HostSource
+from telemetry.collectors.process import ProcessDetail, ProcessSource
 from telemetry.collectors.source import Source
 from telemetry.metrics import Snapshot
 from telemetry.sampler import Sampler, Sweep
@@ -70,7 +71,9 @@ class LivePlant:
             raise PlantError(f"no {missing[0]} among the components{where} (found: {found})")
         extra = [HostSource()] if extra_sources is None else extra_sources
         self._sources = [ComponentSource(name, self._url_of, clock) for name in SCRAPED]
-        self._sampler = Sampler([*self._sources, *extra], spec.control_period_seconds, clock)
+        # First, so that it is read when the sweep begins and not after the wait for the scrapes.
+        processes = ProcessSource(self._processes, detail=ProcessDetail(processes=False), clock=clock)
+        self._sampler = Sampler([processes, *self._sources, *extra], spec.control_period_seconds, clock)
         self._pool = ThreadPoolExecutor(len(SCRAPED), thread_name_prefix="scrape")
         self._not_taken_over: dict[str, str] = {}
         self._averages = readings.Averages()
@@ -192,8 +195,8 @@ class LivePlant:
     def _forget(self, name: str) -> None:
         """No growth may be taken between two processes' counters, even where the new one is ahead."""
         if self._before is not None:
-            mark = f'component="{name}"'
-            kept = {series: value for series, value in self._before.values.items() if mark not in series}
+            marks = (f'component="{name}"', f'group="{name}"')
+            kept = {s: value for s, value in self._before.values.items() if not any(mark in s for mark in marks)}
             self._before = dataclasses.replace(self._before, values=kept)
 
     def _look_for_other_hands(self) -> None:
@@ -231,6 +234,11 @@ class LivePlant:
     def _url_of(self, name: str) -> str | None:
         component = self._components.get(name)
         return None if component is None else component.url
+
+    def _processes(self) -> dict[str, int]:
+        """Process ids of the workloads on this host."""
+        found = {name: self._components[name].pid for name in self.spec.workloads}
+        return {name: pid for name, pid in found.items() if pid}
 
     def _check_metrics(self) -> None:
         empty = Sweep(0.0, {})

@@ -187,9 +187,19 @@ def _latency(interval: Interval, slo_seconds: float, queue: float) -> dict[str, 
 
 def _process(interval: Interval, component: str) -> dict[str, float]:
     return {
-        f"{component}_cpu_used_cores": interval.rate(component, "process_cpu_seconds_total"),
+        f"{component}_cpu_used_cores": _cores(interval, component),
         f"{component}_memory_bytes": interval.gauge(component, "process_resident_memory_bytes"),
     }
+
+
+def _cores(interval: Interval, component: str) -> float:
+    """By the kernel's clock where the process runs on this host; else as the component counts, in ticks of 10 ms."""
+    series = series_key("process_cpu_clock_seconds_total", group=component)
+    growth = counter_delta(interval.before, interval.after, series)
+    seconds = interval.after.time - interval.before.time
+    if math.isfinite(growth) and seconds > 0:
+        return growth / seconds
+    return interval.rate(component, "process_cpu_seconds_total")
 
 
 def _host_cpu(interval: Interval) -> float:

@@ -18,13 +18,13 @@ from agents.artifact import load
 from agents.heuristics.fallback import fallback_policy
 from agents.policy import Policy
 from controller.commands import JOURNAL, MODE, PAUSE, PINS, ROLLBACK, STATUS, write_atomically
-from controller.components import process_start
 from controller.decision import Decision, Mode
 from controller.journal import Journal
 from controller.live_plant import LivePlant
 from controller.loop import Controller, ControllerConfig
 from envs.spec import Role, SystemSpec
 from envs.task import Task
+from telemetry.collectors.targets import process_start
 
 logger = logging.getLogger(__name__)
 

@@ -39,14 +39,15 @@ def progress_bar(title: str, quiet: bool) -> Iterator[Bar]:
 
 def print_json(found: dict[str, Any]) -> None:
     """One JSON object on stdout; NaN, which JSON does not know, becomes null."""
-    print(json.dumps(_finite(found), indent=2))
+    print(json.dumps(finite(found), indent=2))
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same with None, which JSON knows, for every number that is not finite."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and value - value != 0.0 else value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,12 +14,13 @@ import numpy as np
 from telemetry.parquet_file import Coded, RowGroup, body_of, encode, write
 from telemetry.ring import Block
 from telemetry.store_files import clear_partials, expire, file_name, files_in
-from telemetry.tiers import FIELDS, Summary, stack, union
+from telemetry.tiers import COUNT, FIELDS, Summary, columns_in, union
 
 logger = logging.getLogger(__name__)
 
-PERIODS = 15
-"""Of a row group of minutes or hours: encoding 60 at once takes 14 MiB for 1,000 series, which the process keeps."""
+ROWS = 15_000
+"""Of minutes or hours that are held until they become one row group: a quarter of an hour of 1,000 series, 1 MiB. With
+60,000, encoding takes 14 MiB, which the process keeps."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,13 @@ class TierConfig:
 
 @dataclass(frozen=True)
 class _Small:
-    """A small file of this session: where it is, and its row group without the bytes."""
+    """A file of this session: where it is, its row group without the bytes, and the period that is alone in it."""
 
     path: Path
     first: float
     last: float
     group: RowGroup
+    summary: Summary | None = None
 
 
 class SegmentWriter:
@@ -61,7 +63,8 @@ class SegmentWriter:
         folder.mkdir(parents=True, exist_ok=True)
         clear_partials(folder)
         self._small: list[_Small] = []
-        self._summaries: list[Summary] = []  # of small files with one period
+        self._files = 0  # written since the last segment
+        self._packed: list[_Small] = []  # what the next segment is made of; only the pool's thread looks at it
         self._joining: Future[None] | None = None
         self._metadata = {"trimtab_store": json.dumps({"tier": config.name, "step_seconds": config.step_seconds})}
 
@@ -87,19 +90,16 @@ class SegmentWriter:
             OSError: the disk refuses.
         """
         if summaries:
-            self._summaries += summaries if len(summaries) == 1 else []
-            self._write(encode_summaries(summaries), summaries[0].first, summaries[-1].last)
+            alone = summaries[0] if len(summaries) == 1 else None
+            self._write(encode_summaries(summaries), summaries[0].first, summaries[-1].last, alone)
 
     def join(self) -> None:
         """Begin to join the small files of this session to a segment, and to delete what is beyond the limits.
 
         Where the disk refuses, the files stay as they are, with a line in the log.
         """
-        self.wait()
-        small, self._small = self._small, []
-        summaries, self._summaries = self._summaries, []
-        if small:
-            self._joining = self._pool.submit(self._join, small, summaries)
+        if self._files:
+            self._hand_over(segment=True)
 
     def wait(self) -> None:
         """Wait until joining is done."""
@@ -107,29 +107,52 @@ class SegmentWriter:
         if joining is not None:
             joining.result()
 
-    def _write(self, group: RowGroup, first: float, last: float) -> None:
+    def _write(self, group: RowGroup, first: float, last: float, alone: Summary | None = None) -> None:
         path = self.folder / file_name(first, last)
         write(path, [group], self._metadata)
-        self._small.append(_Small(path, first, last, replace(group, body=b"")))
-        if len(self._small) >= self.files_per_segment:
+        self._small.append(_Small(path, first, last, replace(group, body=b""), alone))
+        self._files += 1
+        if self._files >= self.files_per_segment:
             self.join()
+        elif sum(one.group.rows for one in self._small if one.summary is not None) >= ROWS:
+            self._hand_over(segment=False)
 
-    def _join(self, small: Sequence[_Small], summaries: Sequence[Summary]) -> None:
+    def _hand_over(self, *, segment: bool) -> None:
+        self.wait()
+        small, self._small = self._small, []
+        self._files = 0 if segment else self._files
+        self._joining = self._pool.submit(self._join, small, segment)
+
+    def _join(self, small: list[_Small], segment: bool) -> None:
+        packed, self._packed = self._packed, []
         try:
-            if len(small) > 1:
-                self._replace(small, summaries)
-            expire(files_in(self.folder), small[-1].last, self.config.keep_seconds, self.config.max_bytes)
+            packed += self._pack(small)
+            if not segment:
+                self._packed = packed
+            elif packed:
+                self._replace(packed, (body_of(one.path, one.group) for one in packed))
+                expire(files_in(self.folder), packed[-1].last, self.config.keep_seconds, self.config.max_bytes)
         except OSError as error:
-            logger.warning("%s: %d files cannot be joined (%s); they stay", self.folder, len(small), error.strerror)
+            logger.warning("%s: files cannot be joined (%s); they stay as they are", self.folder, error.strerror)
 
-    def _replace(self, small: Sequence[_Small], summaries: Sequence[Summary]) -> None:
-        groups = (body_of(one.path, one.group) for one in small)
-        if len(summaries) == len(small):
-            groups = (encode_summaries(summaries[i : i + PERIODS]) for i in range(0, len(summaries), PERIODS))
-        # Durable, since the files that it replaces are deleted next.
-        write(self.folder / file_name(small[0].first, small[-1].last), groups, self._metadata, durable=True)
-        for one in small:
-            one.path.unlink(missing_ok=True)
+    def _pack(self, small: list[_Small]) -> list[_Small]:
+        """One file with one row group where each had one period; else the same files. Holds no summary any more."""
+        summaries = [one.summary for one in small if one.summary is not None]
+        if len(summaries) < len(small) or len(small) < 2:
+            return [replace(one, summary=None) for one in small]
+        group = encode_summaries(summaries)
+        path = self._replace(small, [group])
+        return [_Small(path, small[0].first, small[-1].last, replace(group, body=b""))]
+
+    def _replace(self, files: Sequence[_Small], groups: Iterable[RowGroup]) -> Path:
+        """One file with these groups instead of several."""
+        path = self.folder / file_name(files[0].first, files[-1].last)
+        if len(files) > 1:
+            # Durable, since the files that it replaces are deleted next.
+            write(path, groups, self._metadata, durable=True)
+            for one in files:
+                one.path.unlink(missing_ok=True)
+        return path
 
 
 def encode_block(block: Block) -> RowGroup:
@@ -143,12 +166,14 @@ def encode_block(block: Block) -> RowGroup:
 def encode_summaries(summaries: Sequence[Summary]) -> RowGroup:
     """Periods as rows (time, wall_offset, series, and what `FIELDS` says), by series and then time."""
     names = union(summaries)
-    stacked = stack(summaries, names)  # (K, len(FIELDS), C)
-    there = stacked[:, FIELDS.index("count")].T > 0  # (C, K)
-    series, periods = np.nonzero(there)
+    there = [summary.values[COUNT] > 0 for summary in summaries]
+    series = np.concatenate([columns_in(names, one.names)[has] for one, has in zip(summaries, there, strict=True)])
+    periods = np.repeat(np.arange(len(summaries)), [has.sum() for has in there])
+    order = np.argsort(series, kind="stable")
+    values = np.concatenate([one.values[:, has] for one, has in zip(summaries, there, strict=True)], axis=1)[:, order]
     times, offsets = np.array([[summary.time, summary.wall_offset] for summary in summaries]).T
-    fields = {name: stacked[:, i].T[there] for i, name in enumerate(FIELDS)}
-    return encode({**_labels(times, offsets, names, periods, series), **fields})
+    fields = dict(zip(FIELDS, values, strict=True))
+    return encode({**_labels(times, offsets, names, periods[order], series[order]), **fields})
 
 
 def _labels(

@@ -71,6 +71,18 @@ def files_in(folder: Path) -> list[StoredFile]:
     return kept
 
 
+def settled_files(folder: Path) -> list[StoredFile]:
+    """As `files_in`, for a folder that is being written.
+
+    A listing may miss both a segment that is put in place while it is made and the files that the segment replaces: two
+    that agree miss nothing.
+    """
+    before, now = None, files_in(folder)
+    while now != before:
+        before, now = now, files_in(folder)
+    return now
+
+
 def expire(files: Sequence[StoredFile], now: float, keep_seconds: float, max_bytes: int) -> None:
     """Delete what is too old, and the oldest while there is too much; the newest file always stays.
 

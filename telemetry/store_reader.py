@@ -12,8 +12,8 @@ import numpy as np
 
 from telemetry.query import Query, QueryError, Range, Rows, answer, instant, readings
 from telemetry.ring import Block
-from telemetry.store_files import StoredFile, StoreError, files_in, read_header
-from telemetry.tiers import FIELDS, period_ends
+from telemetry.store_files import StoredFile, StoreError, read_header, settled_files
+from telemetry.tiers import FIELDS
 from telemetry.trace import EVENTS_METRIC, REQUESTS_METRIC
 from telemetry.workload import Demand
 
@@ -29,7 +29,7 @@ REQUESTS = (REQUESTS_METRIC, "serving_requests_total")
 EVENTS = (EVENTS_METRIC, "ingest_events_received_total")
 """Likewise for what it is given to ingest."""
 TRIES = 20
-"""Listings of a tier whose files are joined while they are read, which happens once an hour."""
+"""Listings of a tier whose files are joined while they are read, which happens a few times an hour."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class StoreReader:
     @property
     def tiers(self) -> list[Tier]:
         """Those that have files, fine to coarse."""
-        found = [Tier(n, step, tuple(files_in(self.folder / n))) for n, step in self._steps.items()]
+        found = [Tier(n, step, tuple(settled_files(self.folder / n))) for n, step in self._steps.items()]
         return sorted((tier for tier in found if tier.files), key=lambda tier: tier.step_seconds)
 
     def names(self) -> tuple[str, ...]:
@@ -156,14 +156,17 @@ class StoreReader:
         done = -np.inf  # end of the last file that was read
         for _ in range(TRIES):
             try:
-                for file in files_in(self.folder / tier.name):
+                for file in settled_files(self.folder / tier.name):
                     if done < file.last and after < file.last + step and file.first <= before:
                         found += self._read_file(file, step, wanted, (after, before))
                     done = max(done, file.last)
                     _check_size(sum(len(rows.times) for rows in found))
                 return found
-            except FileNotFoundError:  # joined to others meanwhile, of which the earlier have been read
-                after = max(after, float(period_ends(np.array(done), step)) if step else done)
+            except FileNotFoundError:  # joined to others meanwhile
+                if step:  # a period may lie in several files, and its rows do not tell which have been read
+                    found, done = [], -np.inf
+                else:
+                    after = max(after, done)
         raise StoreError(f"{self.folder / tier.name}: its files change faster than they can be read; try again")
 
     def _read_file(self, file: StoredFile, step: float, wanted: _Wanted, times: tuple[float, float]) -> list[Rows]:

@@ -163,7 +163,9 @@ def _train_batched(task: str, steps: int) -> _Trained:
     from training.config import TrainingConfig
 
     shipped = TrainingConfig.load(None, Role.ALLOCATION).ppo
-    config = shipped.model_copy(update={"total_steps": steps, "change_weight": 1.0, "initial_log_std": 0.0})
+    config = shipped.model_copy(
+        update={"total_steps": steps, "change_weight": 1.0, "initial_log_std": 0.0, "slo_target": None}
+    )
     env = LearningSystemVectorEnv(config.n_envs, task)
     start = time.perf_counter()
     result = train_ppo(config, env, seed=0)

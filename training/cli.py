@@ -14,6 +14,7 @@ from training.forecast_cli import forecast
 if TYPE_CHECKING:
     from envs.simulator.parameters import Parameters
     from envs.spec import SystemSpec
+    from training.demo import DemoConfig
     from training.policy_search import PolicySearchConfig
     from training.search import SearchConfig
 
@@ -33,30 +34,10 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """The main job: shipped policies online on a real learning system, against static settings and the best rule."""
-    from envs.spec import SystemSpec
-    from training.console import demo_line, print_notes
     from training.demo import DemoConfig
-    from training.live_judging import evaluate_live, live_tables
 
-    spec = SystemSpec.load("reference")
-    with progress_bar("starting", as_json) as bar:
-        result = evaluate_live(
-            spec.name,
-            None,
-            out_folder(out, "demo"),
-            runs=1,
-            trace=trace,
-            config=DemoConfig(segments=segments, periods=seconds),
-            on_stage=lambda stage: bar(0, 0, stage),
-            on_period=lambda progress: bar(progress.done, progress.total, demo_line(spec, progress)),
-        )
-    if as_json:
-        print_json(result)
-        return
-    screen = console()
-    for table in live_tables(result):
-        screen.print(table)
-    print_notes(screen, result)
+    config = DemoConfig(segments=segments, periods=seconds)
+    _compare_live("reference", None, out_folder(out, "demo"), config, runs=1, trace=trace, as_json=as_json)
 
 
 @app.command()
@@ -177,7 +158,12 @@ def evaluate(
 ) -> None:
     """Judge policies against the references, on simulated traces or, with --live, on a real learning system."""
     if live:
-        _evaluate_live(spec, policy or [], out, runs=runs, trace=trace, as_json=as_json)
+        from training.demo import DemoConfig
+
+        if policy and len(policy) > 1:
+            raise typer.BadParameter("a live comparison takes one folder", param_hint="--policy")
+        folder, target = policy[0] if policy else None, out_folder(out, "evaluate-live")
+        _compare_live(spec, folder, target, DemoConfig(), runs=runs, trace=trace, as_json=as_json)
         return
     from training.evaluation_page import write_page
     from training.evaluation_tables import evaluation_table, notes, summary_table
@@ -200,23 +186,22 @@ def evaluate(
         console().print(line, style="dim", highlight=False)
 
 
-def _evaluate_live(
-    spec: str, policy: list[Path], out: Path | None, *, runs: int, trace: Path | None, as_json: bool
+def _compare_live(
+    spec: str, policy: Path | None, out: Path, config: DemoConfig, *, runs: int, trace: Path | None, as_json: bool
 ) -> None:
     from envs.spec import SystemSpec
     from training.console import demo_line, print_notes
     from training.live_judging import evaluate_live, live_tables
 
-    if len(policy) > 1:
-        raise typer.BadParameter("a live comparison takes one folder", param_hint="--policy")
     loaded = SystemSpec.load(spec)
     with progress_bar("starting", as_json) as bar:
         result = evaluate_live(
             spec,
-            policy[0] if policy else None,
-            out_folder(out, "evaluate-live"),
+            policy,
+            out,
             runs=runs,
             trace=trace,
+            config=config,
             on_stage=lambda stage: bar(0, 0, stage),
             on_period=lambda progress: bar(progress.done, progress.total, demo_line(loaded, progress)),
         )

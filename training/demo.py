@@ -14,10 +14,12 @@ import numpy as np
 from agents.heuristics.fallback import fallback_policy
 from agents.policy import Policy
 from controller.commands import JOURNAL
+from controller.decision import Mode
 from controller.journal import Journal
 from controller.live_plant import LivePlant
 from controller.loop import Controller, ControllerConfig
 from controller.shield import ShieldConfig
+from envs.plant import Plant
 from envs.spec import Role, SystemSpec
 from envs.task import Task
 from telemetry.trace import TraceRecorder
@@ -175,7 +177,7 @@ def run_live(spec: SystemSpec, contestants: Contestants, plan: Plan, out: Path, 
         windows = run_interleaved(
             plant,
             {name: testbed.url(name) for name in testbed.components},
-            _arms(plant, contestants, journal, plan.compression(spec)),
+            arms(plant, contestants, journal, plan.compression(spec)),
             cut(scaled, spec, config.segments, config.periods, config.settle_periods),
             plan.interleaving(spec),
             on_period=record,
@@ -185,7 +187,7 @@ def run_live(spec: SystemSpec, contestants: Contestants, plan: Plan, out: Path, 
     return LiveRun(plan.demand.name, windows, Journal.read(out / JOURNAL), capacity, enforced, actuators)
 
 
-def _arms(plant: LivePlant, contestants: Contestants, journal: Journal, compression: float) -> list[Arm]:
+def arms(plant: Plant, contestants: Contestants, journal: Journal, compression: float) -> list[Arm]:
     """Both static settings, the rule, and Trimtab with budgets per hour of the compressed demand.
 
     Rule and Trimtab begin at the best settings that are known for them.
@@ -195,7 +197,7 @@ def _arms(plant: LivePlant, contestants: Contestants, journal: Journal, compress
     config = ControllerConfig(shield=ShieldConfig(reversals_per_hour=60.0 * compression))
 
     def make() -> Controller:
-        return Controller(plant, contestants.learned, fallback, journal, config=config)
+        return Controller(plant, contestants.learned, fallback, journal, mode=Mode.ACT, config=config)
 
     rule = f"{BEST_HEURISTIC} ({contestants.rule})"
     return [

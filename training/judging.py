@@ -116,7 +116,7 @@ def contestants(spec: SystemSpec, learned: Sequence[Learned]) -> dict[str, Conte
         return "static" if name in ("static", "best_static") else "rule" if name in rules else "search"
 
     found = {name: Contestant(kind(name), (roles,), seconds.get(name)) for name, roles in policies.items()}
-    known = np.stack([spec.default_setting, references.best_static])
+    known = np.stack([spec.default_setting, references.best_static, *references.settings.values()])
     found["oracle"] = Contestant("oracle", (lambda plant: {JOINT: OraclePolicy(Task(spec, JOINT), plant, known)},))
     best = policies["best_static"]
     parts = {"ppo-allocation": (Role.ALLOCATION,), "ppo-tuning": (Role.TUNING,), "ppo": tuple(Role)}

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from agents.artifact import load, load_shipped
 from envs.spec import Role, SystemSpec
+from telemetry.options import finite
 from telemetry.public_traces import load_demand
 from telemetry.workload import Demand, generate_demand
 from training.demo import (
@@ -87,7 +88,7 @@ def evaluate_live(
         DemoError, TestbedError, LoadError: the testbed cannot be run.
     """
     spec, config = SystemSpec.load(spec_source), config or DemoConfig()
-    contestants = _contestants(spec, policy)
+    contestants = find_contestants(spec, policy)
     plans = [Plan(demand, config, run) for run, demand in enumerate(_demands(trace, config, runs))]
     done = [
         run_live(spec, contestants, plan, _folder(out, plan.run, runs), _hooks(plan.run, runs, on_stage, on_period))
@@ -128,7 +129,8 @@ def live_tables(result: Mapping[str, Any]) -> list[Table]:
     return [*tables, _controller_table(result)]
 
 
-def _contestants(spec: SystemSpec, policy: Path | None) -> Contestants:
+def find_contestants(spec: SystemSpec, policy: Path | None) -> Contestants:
+    """The best static setting, the best tuned rule, and the policies in a folder or the shipped ones."""
     references = load_references(spec)
     rule = best_heuristic(spec)
     return Contestants(
@@ -169,7 +171,7 @@ def _finish(
     result = pool(spec, runs)
     notes = [*disturbances(result), *_notes(spec, contestants, runs)]
     result |= {"seed": config.seed, "out": str(out), "notes": notes}
-    (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    (out / "result.json").write_text(json.dumps(finite(result), indent=2) + "\n")
     for number, run in enumerate(runs):
         write_tensorboard(_folder(out, number, len(runs)) / "tensorboard", spec, run.windows)
     write_html(out / "report.html", spec, comparisons(result), windows, changes_made(records))

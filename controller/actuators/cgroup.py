@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from controller.actuators.actuator import ActuatorError, Capability
-from controller.components import Component, process_start, process_tree
+from controller.components import Component, process_tree
+from telemetry.collectors.targets import process_start
 
 logger = logging.getLogger(__name__)
 

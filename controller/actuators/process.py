@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from controller.actuators.actuator import ActuatorError, Capability
-from controller.components import Component, process_start, process_tree, thread_ids
+from controller.components import Component, process_tree
+from telemetry.collectors.targets import process_start, thread_ids
 
 WEIGHT_PER_NICE = 1.25
 """The kernel's: each step of nice changes the weight by this factor."""

@@ -74,14 +74,11 @@ class AcceleratorSource:
         return self._nvml.NVMLError if self._nvml is not None else OSError
 
     def _supported(self, read: Callable[[Any, Any], Iterator[Value]], device: Any) -> Iterator[Value]:
-        values = read(self._nvml, device)
-        while True:
-            try:
-                yield next(values)
-            except StopIteration:
-                return
-            except self._error():
-                return  # this GPU has no such figure
+        """What `read` yields up to the first figure that this GPU has not; those that few GPUs have come last."""
+        try:
+            yield from read(self._nvml, device)
+        except self._error():
+            return
 
     def _key(self, name: str, gpu: int) -> str:
         key = self._keys.get((name, str(gpu)))

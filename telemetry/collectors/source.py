@@ -66,8 +66,9 @@ class ArraySource(Protocol):
         ...
 
 
-READINGS = 3
-"""Of a source whose series change while it is read; new processes or devices settle within one."""
+READINGS = 5
+"""Of a source whose series change while it is read. One more settles what came or went; more are for a host where
+processes end faster than they are read."""
 
 
 def read_row(source: ArraySource, row: np.ndarray, names: tuple[str, ...]) -> tuple[tuple[str, ...], np.ndarray]:

@@ -4,7 +4,8 @@ import subprocess
 
 import pytest
 
-from controller.components import Components, process_start, process_tree
+from controller.components import Components, process_tree
+from telemetry.collectors.targets import process_start
 
 
 def test_directory_is_read_again_when_it_changes(tmp_path):

@@ -161,7 +161,7 @@ def test_a_source_whose_series_never_settle_fails() -> None:
             return False
 
     assert Sampler([Restless(x=1.0)], 1.0, Clock()).sweep().errors == {
-        "a": "its series changed during each of 3 readings"
+        "a": "its series changed during each of 5 readings"
     }
 
 

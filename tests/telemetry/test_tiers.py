@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telemetry.ring import Block
-from telemetry.tiers import FIELDS, Summarizer, Summary, is_counter
+from telemetry.tiers import ENDED, FIELDS, Summarizer, Summary, is_counter
 
 NAN = float("nan")
 NAMES = ("level", 'seen_total{a="b"}')
@@ -82,6 +84,33 @@ def test_an_hour_of_minutes_is_the_hour_of_its_sweeps() -> None:
     (one,), (other,) = of_minutes.flush(), of_sweeps.flush()
     assert one.time == other.time == 3600.0
     np.testing.assert_allclose(one.values, other.values)
+
+
+def churned(minutes: int, each: int) -> list[Block]:
+    """A block a minute: the two of `NAMES`, and so many series that no other minute has."""
+    return [
+        block([60.0 * i + 30.0], [[float(i), 10.0 * i, *([1.0] * each)]], (*NAMES, *(f"s{i}_{j}" for j in range(each))))
+        for i in range(minutes)
+    ]
+
+
+def test_an_hour_forgets_series_that_ended() -> None:
+    minutes, hours, each = Summarizer(60.0), Summarizer(3600.0), ENDED // 4
+    pieces = [piece for one in churned(22, each) for piece in hours.merge(minutes.add(one))]
+    pieces += hours.flush()
+    assert max(len(piece.names) for piece in pieces) <= ENDED + 2 * each + len(NAMES)
+    assert len({name for piece in pieces for name in piece.names}) == len(NAMES) + 21 * each
+
+
+def test_the_pieces_of_an_hour_follow_each_other_and_make_the_hour() -> None:
+    hours = Summarizer(3600.0)
+    pieces = hours.add(churned(1, 0)[0]) + [p for one in churned(20, ENDED // 2)[1:] for p in hours.add(one)]
+    pieces += hours.flush()
+    assert len(pieces) > 3
+    assert {piece.time for piece in pieces} == {3600.0}
+    assert all(before.last < after.first for before, after in pairwise(pieces))
+    assert sum(field(piece, "count", "level") for piece in pieces) == 20.0
+    assert np.nansum([field(piece, "increase", NAMES[1]) for piece in pieces]) == 190.0
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """How the contestants of a live comparison hand the plant over, on simulated and toy plants."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,9 @@ from envs.spec import Role
 from envs.task import Task
 from plants import ToyPlant
 from telemetry.workload import generate_demand
+from training.demo import arms
 from training.live_arms import ControllerArm, PolicyArm, StaticArm
+from training.live_judging import find_contestants
 from training.references import load_references, reference_policies
 from training.rollout import rollout
 
@@ -116,7 +120,7 @@ def test_the_controller_moves_nothing_before_its_window_of_readings_is_full(spec
 
     def make() -> Controller:
         policies, rules = {Role.TUNING: wanted}, {Role.TUNING: fallback}
-        return Controller(plant, policies, rules, journal, clock=plant.clock, wall_clock=lambda: 1.7e9)
+        return Controller(plant, policies, rules, journal, mode="act", clock=plant.clock, wall_clock=lambda: 1.7e9)
 
     arm = ControllerArm(plant, make, spec.default_setting)
     for _ in range(2):
@@ -131,3 +135,11 @@ def test_the_controller_moves_nothing_before_its_window_of_readings_is_full(spec
     assert (plant.setting != spec.default_setting).any()
     policies = {p["policy"] for r in Journal.read(tmp_path / "journal.jsonl") for p in r.get("opened", [])}
     assert policies == {wanted.name}
+
+
+def test_trimtab_acts_in_a_live_comparison(spec, tmp_path):
+    plant = SimulatedPlant(spec, [generate_demand(3, family="servegen").scaled(0.8, 1.0)], seed=5)
+    with contextlib.closing(Journal(tmp_path / "journal.jsonl")) as journal:
+        trimtab = arms(plant, find_contestants(spec, None), journal, compression=60.0)[-1]
+        run(trimtab, 30)
+    assert (plant.setting != load_references(spec).best_static).any()

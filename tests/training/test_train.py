@@ -10,6 +10,7 @@ from agents.ppo_config import PpoConfig
 from envs.spec import Role, SystemSpec
 from training.config import TrainingConfig
 from training.demands import DemandConfig
+from training.references import SettingError
 from training.train import Training, TrainingError, run_train, train_seed
 
 FEW = DemandConfig(families=("smd",), seeds=(1, 2), episode_seconds=60.0)
@@ -102,5 +103,5 @@ def test_a_training_may_start_from_the_setting_beside_a_heuristic(spec, tmp_path
 
 
 def test_a_start_that_nobody_searched_names_those_there_are(spec, tmp_path: Path):
-    with pytest.raises(TrainingError, match="'aimdd', only for best_static, threshold"):
+    with pytest.raises(SettingError, match="'aimdd', only for best_static, threshold"):
         run_train(tiny(spec, tmp_path, seeds=(0,), start="aimdd"))

@@ -8,7 +8,8 @@ import pytest
 
 from controller.actuators.actuator import ActuatorError
 from controller.actuators.cgroup import CgroupCpu, CpuHierarchy, own_group
-from controller.components import Component, process_start, process_tree
+from controller.components import Component, process_tree
+from telemetry.collectors.targets import process_start
 
 KNOB = "serving_cpu_cores"
 

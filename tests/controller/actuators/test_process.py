@@ -7,7 +7,8 @@ import pytest
 
 from controller.actuators.actuator import ActuatorError
 from controller.actuators.process import ProcessCpu
-from controller.components import Component, process_start
+from controller.components import Component
+from telemetry.collectors.targets import process_start
 
 KNOB = "serving_cpu_cores"
 

@@ -108,9 +108,7 @@ def test_storage_by_device_and_threads(tmp_path: Path, files: dict[str, str]) ->
 
 
 def test_pressure_within_a_group(tmp_path: Path) -> None:
-    write(
-        tmp_path, {"cgroup.controllers": "", "t/s/io.pressure": "some avg10=0 total=2500000\nfull total=1000000\n"}
-    )
+    write(tmp_path, {"cgroup.controllers": "", "t/s/io.pressure": "some avg10=0 total=2500000\nfull total=1000000\n"})
     assert values(tmp_path) == {
         "container_pressure_io_waiting_seconds_total": 2.5,
         "container_pressure_io_stalled_seconds_total": 1.0,

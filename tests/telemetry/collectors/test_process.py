@@ -16,7 +16,7 @@ from telemetry.collectors.targets import Named
 # A parent with one child; both end when their standard input closes.
 FAMILY = """
 import subprocess, sys
-worker = [sys.executable, "-c", "print('up', flush=True); input()"]
+worker = [sys.executable, "-c", "import sys; print('up', flush=True); sys.stdin.readline()"]
 child = subprocess.Popen(worker, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 child.stdout.readline()
 print("up", flush=True)
@@ -37,6 +37,10 @@ print("threaded", flush=True)
 sys.stdin.readline()
 os.execv("/bin/sh", ["sh", "-c", "echo other; read line; read line"])
 """
+
+
+ALWAYS = ProcessDetail(search_share=1.0)
+"""Looks for new processes at every reading a second apart, however slow the machine is."""
 
 
 class Clock:
@@ -169,7 +173,7 @@ def test_a_thread_has_series_once_it_is_settled(steps: subprocess.Popen) -> None
 
 def test_a_young_process_counts_in_the_sum_and_changes_no_names(family: subprocess.Popen) -> None:
     clock = Clock()
-    source = ProcessSource({"me": os.getpid()}, clock=clock)
+    source = ProcessSource({"me": os.getpid()}, detail=ALWAYS, clock=clock)
     count = source.collect()['process_count{group="me"}']
     names = source.series()
     with start(FAMILY) as young:
