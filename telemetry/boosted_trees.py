@@ -1,23 +1,30 @@
-"""Evaluates LightGBM's text models with numpy.
+"""Evaluates LightGBM's models with numpy.
 
 The control loop must start in a second and stay small; importing lightgbm costs 0.3 s and 50 MiB. It is needed for
-training only: a test demands the same probabilities from both.
+training only: a test demands the same probabilities from both. Trees are kept as plain arrays: a sixth of the size of
+LightGBM's text, and read in a tenth of the time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 CATEGORICAL, DEFAULT_LEFT, MISSING_NAN = 1, 2, 8  # bits of LightGBM's decision_type
 MISSING_ZERO = 4
+ARRAYS = {
+    "feature": np.int32, "threshold": np.float64, "left": np.int32, "right": np.int32, "missing_left": np.bool_,
+    "missing_as_zero": np.bool_, "value": np.float64, "roots": np.int32,
+}  # fmt: skip
+"""Of an ensemble on disk, with their types."""
 ROWS_AT_ONCE = 512
 """Rows that are evaluated together. Default 512: rows x trees then stay in the processor's cache."""
 
 
 class TreesError(ValueError):
-    """A text that is no model of ours; one line."""
+    """A text, or arrays, that are no model of ours; one line."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +64,10 @@ class Trees:
         raw = np.concatenate([self._raw(part) for part in parts]) if parts else np.zeros(0)
         return np.asarray(1.0 / (1.0 + np.exp(-raw)))
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What `from_arrays` takes."""
+        return {name: np.asarray(getattr(self, name), dtype=kind) for name, kind in ARRAYS.items()}
+
     def _raw(self, features: np.ndarray) -> np.ndarray:
         rows = np.arange(len(features))[:, None]
         node = np.broadcast_to(self.roots, (len(features), len(self.roots)))  # (N, n_trees)
@@ -67,6 +78,29 @@ class Trees:
             to_left = np.where(np.isnan(value), self.missing_left[node], value <= self.threshold[node])
             node = np.where(to_left, self.left[node], self.right[node])
         return np.asarray(self.value[node].sum(axis=1))
+
+
+def from_arrays(arrays: Mapping[str, np.ndarray], n_features: int) -> Trees:
+    """An ensemble as `Trees.arrays` gave it.
+
+    Raises:
+        TreesError: arrays that are missing, of other types or lengths, or that lead out of the ensemble or in circles.
+    """
+    wrong = [name for name, kind in ARRAYS.items() if name not in arrays or arrays[name].dtype != kind]
+    if wrong:
+        raise TreesError(f"trees without {', '.join(wrong)}, or of another type; make them with `forecast --train`")
+    size = len(arrays["feature"])
+    if not size or any(arrays[name].shape != (size,) for name in ARRAYS if name != "roots"):
+        raise TreesError("trees whose arrays differ in length")
+    inside = [("feature", n_features), ("left", size), ("right", size), ("roots", size)]
+    out = [name for name, most in inside if not ((arrays[name] >= 0) & (arrays[name] < most)).all()]
+    if out or not len(arrays["roots"]):
+        raise TreesError(f"trees that lead nowhere: {', '.join(out) or 'no roots'}")
+    try:
+        depth = _depth(arrays["left"], arrays["right"], arrays["roots"])
+    except ValueError as error:
+        raise TreesError(str(error)) from None
+    return Trees(**{name: arrays[name] for name in ARRAYS}, depth=depth, n_features=n_features)
 
 
 def parse(text: str) -> Trees:
@@ -98,7 +132,7 @@ def _joined(trees: list[dict[str, str]], n_features: int) -> Trees:
     roots, offset, depth = [], 0, 0
     for tree in trees:
         parts = _nodes(tree)
-        depth = max(depth, _depth(parts["left"], parts["right"]))
+        depth = max(depth, _depth(parts["left"], parts["right"], np.array([0])))
         for name, part in parts.items():
             columns[name].append(part + offset if name in ("left", "right") else part)
         roots.append(offset)
@@ -145,9 +179,9 @@ def _nodes(tree: dict[str, str]) -> dict[str, np.ndarray]:
     }
 
 
-def _depth(left: np.ndarray, right: np.ndarray) -> int:
-    """Steps to the deepest leaf."""
-    level, depth = np.array([0]), 0
+def _depth(left: np.ndarray, right: np.ndarray, roots: np.ndarray) -> int:
+    """Steps to the deepest leaf below the roots."""
+    level, depth = roots, 0
     while True:
         below = np.unique(np.concatenate([left[level], right[level]]))
         if np.array_equal(below, level):

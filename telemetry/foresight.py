@@ -25,8 +25,9 @@ class Chance:
     Attributes:
         probability: of an issue, as shown; NaN where less than a day is known.
         table: what the hour-of-day table says.
-        source: `model`, or `table` for a young metric or one on which the model lost to the table in the last week.
-        predictable: skill above 0.1 in the last week; None where that cannot be told.
+        source: `model`, or `table` for a young metric, one on which the model lost to the table in the last week, and
+            one that is not predictable.
+        predictable: skill above 0.1 in the last week; None where that cannot be told, as without an issue in it.
         skill: of what is shown, see `brier_skill`.
     """
 
@@ -108,8 +109,11 @@ def _chance(said: np.ndarray, table: np.ndarray, truth: np.ndarray, grown: bool)
     shown = table if lost or not grown else said
     if np.isnan(table[-1]):
         return Chance(float("nan"), float("nan"), NOTHING, None, float("nan"))
+    can_tell = predictable(shown, truth)
+    if can_tell is False:
+        shown = table
     source = MODEL if shown is said else TABLE
-    return Chance(float(shown[-1]), float(table[-1]), source, predictable(shown, truth), brier_skill(shown, truth))
+    return Chance(float(shown[-1]), float(table[-1]), source, can_tell, brier_skill(shown, truth))
 
 
 def _error(probability: np.ndarray, truth: np.ndarray) -> float:

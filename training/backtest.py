@@ -29,9 +29,18 @@ GROUPS = ("held_out", "all", "seasonal", "strong", "weak")
 
 
 def backtest(
-    folder: Path, config: ForecastConfig | None = None, on_progress: Progress = lambda *_: None
+    folder: Path,
+    config: ForecastConfig | None = None,
+    on_progress: Progress = lambda *_: None,
+    forecaster: Forecaster | None = None,
 ) -> dict[str, Any]:
     """Judge on every trace below a folder.
+
+    Args:
+        folder: of traces.
+        config: of the models that are fitted.
+        on_progress: called with (done, total, what is done).
+        forecaster: judged as it is, without fitting; None: models are fitted before each block of the test.
 
     Returns:
         The object of `trimtab forecast --backtest --json`; `horizons` is of frequent issues on hosts held out.
@@ -39,11 +48,14 @@ def backtest(
     Raises:
         ForecastDataError: no usable series, or no host to learn from or none to hold out.
     """
-    return judge(series_in(folder), config or ForecastConfig(), on_progress)
+    return judge(series_in(folder), config or ForecastConfig(), on_progress, forecaster)
 
 
 def judge(
-    series: Sequence[MetricSeries], config: ForecastConfig, on_progress: Progress = lambda *_: None
+    series: Sequence[MetricSeries],
+    config: ForecastConfig,
+    on_progress: Progress = lambda *_: None,
+    forecaster: Forecaster | None = None,
 ) -> dict[str, Any]:
     """As `backtest`, on series that are at hand.
 
@@ -56,10 +68,10 @@ def judge(
             f"{len(series)} series, {held_out.sum()} of hosts held out; both kinds are needed: give more hosts"
         )
     steps = TEST_BLOCKS + 1 + len(LIMITS)
-    forecasters = []
-    for block in range(TEST_BLOCKS + 1):
+    forecasters = [forecaster] * (TEST_BLOCKS + 1) if forecaster else []
+    seen = [one for one in series if not one.held_out]
+    for block in range(len(forecasters), TEST_BLOCKS + 1):
         on_progress(block, steps, f"fitting before block {block}")
-        seen = [one for one in series if not one.held_out]
         forecasters.append(Forecaster(fit(training_rows(seen, config, block), config)))
     skills, classes = classes_of(series)
     levels = score_levels(series)

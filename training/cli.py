@@ -347,6 +347,18 @@ def bench_store_command(as_json: Json = False) -> None:
     print_json(bench_store())
 
 
+@bench_app.command("forecast")
+def bench_forecast_command(
+    train: Annotated[bool, typer.Option(help="Train a forecaster as well: half a minute.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Time to foretell 1,000 metrics at all horizons, to look at one for the first time, and to train."""
+    from telemetry.forecast_artifact import load
+    from training.bench_forecast import bench_forecast
+
+    print_json(bench_forecast(load(), train=train))
+
+
 @bench_app.command("decide")
 def bench_decide(as_json: Json = False) -> None:
     """Time of one decision, and of starting the controller's process."""

@@ -26,7 +26,9 @@ def forecast(
     limit: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE; default: what 98 % of the series' own hours stay below.")
     ] = None,
-    model: Annotated[Path | None, typer.Option(help="Folder of a forecaster; default: the shipped one.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of a forecaster; default: the shipped one, and for --backtest new ones.")
+    ] = None,
     backtest: Annotated[bool, typer.Option("--backtest", help="Judge on traces, hosts held out.")] = False,
     train: Annotated[Path | None, typer.Option(help="Folder for a new forecaster, learnt also from --traces.")] = None,
     traces: Annotated[
@@ -40,9 +42,11 @@ def forecast(
     if train is not None:
         _train(train, traces, seed, as_json)
     elif backtest:
-        _backtest(traces or path, page, seed, as_json)
+        _backtest(traces or path, _forecaster(model) if model else None, page, seed, as_json)
     elif path is None:
-        raise typer.BadParameter("give a store or a trace, or --backtest, or --train DIR")
+        raise typer.BadParameter(
+            "give a store (`trimtab monitor --store DIR` fills one), a recording or a trace; or --backtest, or --train DIR"
+        )
     else:
         _foretell(path, tuple(series or ["*"]), _limits(limit or []), _forecaster(model), page, as_json)
 
@@ -66,7 +70,10 @@ def _foretell(
     if unknown:
         raise typer.BadParameter(f"--limit for {', '.join(sorted(unknown))}: no such series here")
     if not known:
-        raise typer.BadParameter(f"{path}: no series with half of an hour's readings; nothing can be said yet")
+        raise typer.BadParameter(
+            f"{path}: no series covers most of a whole hour of the clock; a forecast needs a day, and is best after two "
+            "weeks: come back later"
+        )
     found = [
         foresee(one.name, one.levels, limits.get(one.name, _usual_limit(one.levels)), one.end, forecaster)
         for one in known
@@ -79,7 +86,7 @@ def _foretell(
         console().print(foresight_table(found))
 
 
-def _backtest(traces: Path | None, page: Path | None, seed: int, as_json: bool) -> None:
+def _backtest(traces: Path | None, forecaster: Forecaster | None, page: Path | None, seed: int, as_json: bool) -> None:
     from training.backtest import backtest, judge
     from training.forecast_generated import generated_series
     from training.forecast_page import bars_table, horizon_tables, write_backtest_page
@@ -88,9 +95,9 @@ def _backtest(traces: Path | None, page: Path | None, seed: int, as_json: bool) 
     config = ForecastConfig(seed=seed)
     with progress_bar("reading traces", as_json) as bar:
         if traces is None:
-            result = judge(generated_series(GENERATED, seed), config, bar)
+            result = judge(generated_series(GENERATED, seed), config, bar, forecaster)
         else:
-            result = backtest(traces, config, bar)
+            result = backtest(traces, config, bar, forecaster)
     if page:
         write_backtest_page(page, result)
     if as_json:

@@ -33,7 +33,8 @@ def foresight_table(found: Sequence[Foresight]) -> Table:
         expected = one.levels.expected
         highest = f"{np.nanmax(expected):.4g}" if not np.isnan(expected).all() else "-"
         chances = [_chance(one.chances[target.name]) for target in TARGETS]
-        figures = f"{one.now:.4g}", f"{one.limit:.4g}", sparkline(expected, DAY_HOURS), highest
+        drawn = "" if highest == "-" else sparkline(expected, DAY_HOURS)
+        figures = f"{one.now:.4g}", f"{one.limit:.4g}", drawn, highest
         table.add_row(one.metric, *figures, *chances, _until(one))
     return table
 
@@ -116,15 +117,15 @@ def _caption(found: Sequence[Foresight]) -> str:
     dated = first.made_at >= FIRST_DATED
     until = f"{datetime.fromtimestamp(first.expires_at, UTC):%Y-%m-%d %H:%M} UTC" if dated else "2 hours after the end"
     return (
-        f"Chance of at least 15 minutes of an hour over the limit. t: from the hour-of-day table. ?: not predictable "
-        f"or not known to be (skill of the last week). Valid until {until}."
+        f"Chance of at least 15 minutes of an hour over the limit. t: from the hour-of-day table. ?: not predictable by "
+        f"its last week, so the table is shown. -: less than a day is known. Valid until {until}."
     )
 
 
 def _chance(chance: Chance) -> str:
     if np.isnan(chance.probability):
         return "-"
-    doubt = "" if chance.predictable else "?"
+    doubt = "?" if chance.predictable is False else ""
     return f"{chance.probability:.0%}{'t' if chance.source == 'table' else ''}{doubt}"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from telemetry.boosted_trees import parse
 from telemetry.forecast import Forecaster
 from telemetry.forecast_artifact import save
 from training.backtest_cohort import Cohort, Kind
@@ -54,7 +55,7 @@ def train_forecaster(
         "config": asdict(config),
         "versions": {"numpy": np.__version__, "python": platform.python_version()},
     }
-    save(out, {name: model.model_to_string() for name, model in models.items()}, card)
+    save(out, {name: parse(model.model_to_string()) for name, model in models.items()}, card)
     return card
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from telemetry.boosted_trees import Trees, TreesError, parse
+from telemetry.boosted_trees import Trees, TreesError, from_arrays, parse
 
 RNG = np.random.default_rng(0)
 FEATURES = RNG.normal(size=(2000, 5))
@@ -63,3 +63,15 @@ def test_a_single_leaf_is_a_constant() -> None:
     trees = parse(model)
     assert isinstance(trees, Trees)
     assert trees.predict(np.zeros((3, 2))).tolist() == [0.5, 0.5, 0.5]
+
+
+def test_trees_kept_as_arrays_give_the_same_probabilities(text: str) -> None:
+    trees = parse(text)
+    np.testing.assert_array_equal(from_arrays(trees.arrays(), 5).predict(FEATURES), trees.predict(FEATURES))
+
+
+def test_arrays_that_lead_in_circles_are_refused(text: str) -> None:
+    arrays = parse(text).arrays()
+    arrays["left"][0], arrays["left"][1] = 1, 0
+    with pytest.raises(TreesError, match="back to itself"):
+        from_arrays(arrays, 5)
