@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,9 @@ def judge(
     config: ForecastConfig,
     on_progress: Progress = lambda *_: None,
     forecaster: Forecaster | None = None,
+    more_groups: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
-    """As `backtest`, on series that are at hand.
+    """As `backtest`, on series that are at hand, S of them; `more_groups` (S,) bool by name are scored as well.
 
     Raises:
         ForecastDataError: no host to learn from, or none to hold out.
@@ -76,7 +77,7 @@ def judge(
     skills, classes = classes_of(series)
     levels = score_levels(series)
     groups = {"held_out": held_out, "all": np.ones_like(held_out), "seasonal": classes != "weak"}
-    groups |= {"strong": classes == "strong", "weak": classes == "weak"}
+    groups |= {"strong": classes == "strong", "weak": classes == "weak"} | dict(more_groups or {})
     found: dict[str, Any] = {name: {} for name in LIMITS}
     for step, (name, quantile) in enumerate(LIMITS.items()):
         on_progress(TEST_BLOCKS + 1 + step, steps, f"judging {name} issues")

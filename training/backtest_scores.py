@@ -103,11 +103,23 @@ class Alarms:
         }
 
 
+def best_balanced_accuracy_of(tally: Tally) -> float:
+    """The highest that any threshold reaches on a (1, BINS) tally, in hindsight: for ceilings only."""
+    hits, calm = _hits_and_calm(tally)
+    return float(np.max(hits + calm) / 2.0)
+
+
 def best_threshold(tally: Tally) -> float:
     """Threshold with the highest balanced accuracy of a (1, BINS) tally; for the calibration slice only."""
+    hits, calm = _hits_and_calm(tally)
+    return float(np.argmax(hits + calm)) / BINS
+
+
+def _hits_and_calm(tally: Tally) -> tuple[np.ndarray, np.ndarray]:
+    """Share of issues that are announced and of other hours that are not, (BINS,) each, by threshold."""
     hits = np.cumsum(tally.came[0, ::-1])[::-1] / max(tally.came.sum(), 1.0)
     calm = 1.0 - np.cumsum(tally.stayed_away[0, ::-1])[::-1] / max(tally.stayed_away.sum(), 1.0)
-    return float(np.argmax(hits + calm)) / BINS
+    return hits, calm
 
 
 def confident_threshold(tally: Tally, precision: float = 0.95, *, least_alarms: int = 100) -> float | None:

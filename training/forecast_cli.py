@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from telemetry.forecast import Forecaster
 
 LIMIT_QUANTILE = 0.98
-GENERATED = 60
-"""Demands of the backtest without traces, each with its latency."""
 
 
 def forecast(
@@ -32,7 +30,8 @@ def forecast(
     backtest: Annotated[bool, typer.Option("--backtest", help="Judge on traces, hosts held out.")] = False,
     train: Annotated[Path | None, typer.Option(help="Folder for a new forecaster, learnt also from --traces.")] = None,
     traces: Annotated[
-        Path | None, typer.Option(help="Folder of traces for --backtest and --train; default: generated metrics.")
+        Path | None,
+        typer.Option(help="Folder of traces for --backtest (default: simulated plants), and to learn from."),
     ] = None,
     page: Annotated[Path | None, typer.Option("--html", help="File for the report as a page.")] = None,
     seed: Seed = 0,
@@ -45,7 +44,8 @@ def forecast(
         _backtest(traces or path, _forecaster(model) if model else None, page, seed, as_json)
     elif path is None:
         raise typer.BadParameter(
-            "give a store (`trimtab monitor --store DIR` fills one), a recording or a trace; or --backtest, or --train DIR"
+            "give a store (`trimtab monitor --store DIR` fills one), a recording, or a trace; "
+            "or --backtest, or --train DIR"
         )
     else:
         _foretell(path, tuple(series or ["*"]), _limits(limit or []), _forecaster(model), page, as_json)
@@ -71,8 +71,8 @@ def _foretell(
         raise typer.BadParameter(f"--limit for {', '.join(sorted(unknown))}: no such series here")
     if not known:
         raise typer.BadParameter(
-            f"{path}: no series covers most of a whole hour of the clock; a forecast needs a day, and is best after two "
-            "weeks: come back later"
+            f"{path}: no series covers most of a whole hour of the clock; a forecast needs a day, and is best after "
+            "two weeks: come back later"
         )
     found = [
         foresee(one.name, one.levels, limits.get(one.name, _usual_limit(one.levels)), one.end, forecaster)
@@ -87,24 +87,22 @@ def _foretell(
 
 
 def _backtest(traces: Path | None, forecaster: Forecaster | None, page: Path | None, seed: int, as_json: bool) -> None:
-    from training.backtest import backtest, judge
-    from training.forecast_generated import generated_series
-    from training.forecast_page import bars_table, horizon_tables, write_backtest_page
+    from training.backtest import backtest
+    from training.forecast_page import bars_table, horizon_tables, plants_table, write_backtest_page
+    from training.forecast_plant import judge_plants
     from training.forecast_training import ForecastConfig
 
     config = ForecastConfig(seed=seed)
     with progress_bar("reading traces", as_json) as bar:
-        if traces is None:
-            result = judge(generated_series(GENERATED, seed), config, bar, forecaster)
-        else:
-            result = backtest(traces, config, bar, forecaster)
+        result = backtest(traces, config, bar, forecaster) if traces else judge_plants(config, bar, forecaster)
     if page:
         write_backtest_page(page, result)
     if as_json:
         print_json(result)
         return
     screen = console()
-    for table in (*horizon_tables(result), bars_table(result)):
+    plants = [plants_table(result)] if "plants" in result else []
+    for table in (*horizon_tables(result), *plants, bars_table(result)):
         screen.print(table)
 
 

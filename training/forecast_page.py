@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from telemetry.foresight import Chance, Foresight
+from telemetry.foresight import TABLE, Chance, Foresight
 from telemetry.issues import DAY_HOURS, TARGETS
 from telemetry.trace_files import sparkline
 from training.report import STYLE
@@ -54,6 +54,25 @@ def bars_table(result: Mapping[str, Any]) -> Table:
     return table
 
 
+def plants_table(result: Mapping[str, Any]) -> Table:
+    """A day ahead on simulated plants, by how irregular their demand is, beside what its generator allows."""
+    table = Table(
+        title="Simulated plants, 24 h ahead",
+        caption="Residual: standard deviation of the log demand around its day. Ceiling: who knows the generator, and "
+        "takes the best threshold in hindsight.",
+    )
+    for name in ("residual", "series", "base rate", "ceiling", "balanced accuracy", "with an hour of tolerance"):
+        table.add_column(name, justify="right")
+    for row in result["plants"]:
+        low, high = row["balanced_accuracy_ci"]
+        table.add_row(
+            f"{row['residual']:g}", str(row["series"]), f"{row['base_rate']:.3f}", f"{row['ceiling']:.3f}",
+            f"{row['balanced_accuracy']:.3f} ({low:.3f} to {high:.3f})",
+            f"{row['balanced_accuracy_tolerance_1h']:.3f}",
+        )  # fmt: skip
+    return table
+
+
 def horizon_tables(result: Mapping[str, Any]) -> list[Table]:
     """Scores by horizon beside always-no and the baselines: of frequent and rare issues on held-out hosts."""
     return [_horizon_table(result[kind]["held_out"], f"{kind} issues, held-out hosts") for kind in ("frequent", "rare")]
@@ -90,6 +109,7 @@ def write_backtest_page(path: Path, result: Mapping[str, Any]) -> None:
         "<p class=muted>Later in time, thresholds from before each block of the test; intervals over series. Always "
         "saying no has a balanced accuracy of 0.5, and an accuracy of 1 minus the base rate.</p>",
         _html_table(bars_table(result)),
+        *([_html_table(plants_table(result))] if "plants" in result else []),
         "<h2>Reliability</h2><p class=muted>Frequency with which issues came, by the probability given.</p>",
         _svg(_reliability_figure(result["horizons"])),
     ]
@@ -117,16 +137,16 @@ def _caption(found: Sequence[Foresight]) -> str:
     dated = first.made_at >= FIRST_DATED
     until = f"{datetime.fromtimestamp(first.expires_at, UTC):%Y-%m-%d %H:%M} UTC" if dated else "2 hours after the end"
     return (
-        f"Chance of at least 15 minutes of an hour over the limit. t: from the hour-of-day table. ?: not predictable by "
-        f"its last week, so the table is shown. -: less than a day is known. Valid until {until}."
+        "Chance of at least 15 minutes of an hour over the limit. t: by the hour-of-day table. ?: not predictable, by "
+        f"the metric's last week, so the table is shown. -: less than a day is known. Valid until {until}."
     )
 
 
 def _chance(chance: Chance) -> str:
     if np.isnan(chance.probability):
         return "-"
-    doubt = "?" if chance.predictable is False else ""
-    return f"{chance.probability:.0%}{'t' if chance.source == 'table' else ''}{doubt}"
+    mark = "?" if chance.predictable is False else "t" if chance.source == TABLE else ""
+    return f"{chance.probability:.0%}{mark}"
 
 
 def _until(one: Foresight) -> str:

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, brier_score_loss, precision_score, recall_score, roc_auc_score
 
-from training.backtest_scores import BINS, Alarms, Tally, best_threshold, confident_threshold, interval, resampled
+from training.backtest_scores import (
+    BINS,
+    Alarms,
+    Tally,
+    best_balanced_accuracy_of,
+    best_threshold,
+    confident_threshold,
+    interval,
+    resampled,
+)
 
 RNG = np.random.default_rng(0)
 GIVEN = RNG.random(3000)
@@ -63,3 +72,8 @@ def test_a_bootstrap_draws_as_many_series_as_there_are_and_is_the_same_each_time
 
 def test_an_interval_of_nothing_is_nothing():
     assert np.isnan(interval(np.full(10, np.nan))).all()
+
+
+def test_the_best_in_hindsight_is_the_best_of_all_thresholds():
+    scores = [balanced_accuracy_score(TRUTH, threshold <= GIVEN) for threshold in np.linspace(0.0, 1.0, 101)]
+    assert best_balanced_accuracy_of(TALLY.total()) == pytest.approx(max(scores), abs=1e-3)
