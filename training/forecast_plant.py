@@ -34,7 +34,7 @@ AR1 = 0.9
 SWINGS = (2.0, 5.0)
 """Of the demand in a day, highest over lowest; drawn log-uniformly."""
 PROFILES, REPLICAS = 8, 8
-"""Daily profiles for each residual, and plants that follow each of them with chance of their own."""
+"""Daily profiles, the same for each residual, and plants that follow each of them with chance of their own."""
 METRICS = (
     "serving_arrivals_per_second",
     "serving_latency_p50_seconds",
@@ -58,7 +58,7 @@ class KnownPlants:
     replicas: np.ndarray
 
     def ceiling(self, which: np.ndarray, quantile: float) -> float:
-        """Balanced accuracy a day ahead of who knows the generator, over some series (S,) bool, with the best threshold."""
+        """Balanced accuracy a day ahead of who knows the generator, over series (S,) bool, with the best threshold."""
         tallies = [_known(self.replicas[i], self.series[i], quantile) for i in np.flatnonzero(which)]
         return best_balanced_accuracy_of(Tally(*(np.concatenate(part) for part in zip(*tallies, strict=True))).total())
 
@@ -89,7 +89,7 @@ def known_plants(seed: int = 0, *, days: int = DAYS, profiles: int = PROFILES) -
     """
     spec = SystemSpec.load("reference")
     demands = [
-        _demand(np.random.default_rng([seed, level, profile]), [seed, level, profile, replica], residual, days)
+        _demand(np.random.default_rng([seed, profile]), [seed, level, profile, replica], residual, days)
         for level, residual in enumerate(RESIDUALS)
         for profile in range(profiles)
         for replica in range(REPLICAS)
