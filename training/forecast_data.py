@@ -6,7 +6,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ MIN_DISTINCT = 20
 MAX_MISSING = 0.2
 HELD_OUT_SHARE = 0.35
 """Of the hosts, by the hash of their name: which ones does not depend on the others."""
-_METRIC = re.compile(r"\s*(metric \d+|[a-z]+(_[a-z0-9]+)+)$")
+_METRIC = re.compile(r"\s*(metric \d+|[a-z]+\d*(_[a-z0-9]+)+)$")
 
 
 class ForecastDataError(ValueError):
@@ -44,12 +44,14 @@ class MetricSeries:
         host: what is held out as a whole.
         levels: (H,) see `hourly_levels`.
         start: seconds, of the first hour.
+        salt: of the hash that draws the hosts that are held out.
     """
 
     name: str
     host: str
     levels: np.ndarray
     start: float = 0.0
+    salt: str = ""
 
     @property
     def train_end(self) -> int:
@@ -64,7 +66,7 @@ class MetricSeries:
     @property
     def held_out(self) -> bool:
         """Whether nothing of its host may be learnt from."""
-        digest = hashlib.sha256(self.host.encode()).digest()
+        digest = hashlib.sha256((self.salt + self.host).encode()).digest()
         return int.from_bytes(digest[:4], "big") < HELD_OUT_SHARE * 2**32
 
     def limit(self, quantile: float) -> float:
@@ -91,6 +93,15 @@ def series_in(folder: Path) -> list[MetricSeries]:
             f"{folder}: no series of at least {MIN_HOURS} hours that varies; give a folder of traces or a recording"
         )
     return sorted(found, key=lambda series: series.name)
+
+
+def development(series: Iterable[MetricSeries]) -> list[MetricSeries]:
+    """What choices may be made on: the hosts that are learnt from, before the test, some of them held out in turn."""
+    return [
+        replace(one, levels=one.levels[: one.edge(1)], salt="development")
+        for one in series
+        if not one.held_out and one.edge(1) >= MIN_HOURS
+    ]
 
 
 def digest(series: Iterable[MetricSeries]) -> str:
