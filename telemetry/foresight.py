@@ -29,6 +29,7 @@ class Chance:
             one that is not predictable.
         predictable: skill above 0.1 in the last week; None where that cannot be told, as without an issue in it.
         skill: of what is shown, see `brier_skill`.
+        alarm: whether the forecaster's card calls it confident: 95 of 100 such forecasts came true where it was made.
     """
 
     probability: float
@@ -36,6 +37,7 @@ class Chance:
     source: str
     predictable: bool | None
     skill: float
+    alarm: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +99,14 @@ def foresee(metric: str, levels: np.ndarray, limit: float, made_at: float, forec
         cells = baselines(issue, target, int(max(origins[0], newest // 2)), origins)[PERSISTENCE_AND_SEASON]
         truth = labels(issue, target)[origins]
         said = blended(np.stack([model[target.name], table[target.name], cells]), truth, target)
-        chances[target.name] = _chance(said, table[target.name], truth, grown)
+        threshold = forecaster.card.get("thresholds", {}).get(target.name, {}).get("confident")
+        chances[target.name] = _chance(said, table[target.name], truth, threshold, grown=grown)
     finite = levels[~np.isnan(levels)]
     now = float(finite[-1]) if len(finite) else float("nan")
     return Foresight(metric, limit, now, made_at, chances, trajectory(levels), time_to_limit(levels, limit))
 
 
-def _chance(said: np.ndarray, table: np.ndarray, truth: np.ndarray, grown: bool) -> Chance:
+def _chance(said: np.ndarray, table: np.ndarray, truth: np.ndarray, threshold: float | None, *, grown: bool) -> Chance:
     known = ~np.isnan(truth) & ~np.isnan(table)
     lost = bool(known.any()) and _error(said[known], truth[known]) > _error(table[known], truth[known])
     shown = table if lost or not grown else said
@@ -113,7 +116,8 @@ def _chance(said: np.ndarray, table: np.ndarray, truth: np.ndarray, grown: bool)
     if can_tell is False:
         shown = table
     source = MODEL if shown is said else TABLE
-    return Chance(float(shown[-1]), float(table[-1]), source, can_tell, brier_skill(shown, truth))
+    alarm = source == MODEL and threshold is not None and bool(shown[-1] >= threshold)
+    return Chance(float(shown[-1]), float(table[-1]), source, can_tell, brier_skill(shown, truth), alarm)
 
 
 def _error(probability: np.ndarray, truth: np.ndarray) -> float:

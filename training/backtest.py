@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,17 +15,20 @@ from telemetry.issues import TARGETS
 from training.backtest_bars import bars_of
 from training.backtest_cohort import Cohort, Kind
 from training.backtest_levels import LEADS, LevelScores, score_levels
-from training.backtest_outcomes import BASELINES, FORECAST, MODEL, TABLE, classes_of, outcomes_of
+from training.backtest_outcomes import BASELINES, FORECAST, MODEL, TABLE, classes_of, outcomes_of, rehearsal_of
 from training.backtest_scores import Alarms, Tally, interval, resampled
 from training.ceiling import best_balanced_accuracy
-from training.forecast_data import TEST_BLOCKS, ForecastDataError, MetricSeries, digest, series_in
+from training.forecast_data import TEST_BLOCKS, ForecastDataError, MetricSeries, development, digest, series_in
+from training.forecast_generated import generated_series
 from training.forecast_training import ForecastConfig, fit, training_rows
 
 LIMITS = {"frequent": 0.9, "rare": 0.98}
 """Quantiles of the training part that are the limits of the benchmark: about one hour in ten, and in fifty."""
+FOLDS = 2
+"""Parts of the hosts for the rehearsal: models that learnt from one foretell the other."""
 RIVALS = (PERSISTENCE_AND_SEASON, TABLE)
 Progress = Callable[[int, int, str], object]
-GROUPS = ("held_out", "all", "seasonal", "strong", "weak")
+Split = Literal["test", "development"]
 
 
 def backtest(
@@ -33,6 +36,8 @@ def backtest(
     config: ForecastConfig | None = None,
     on_progress: Progress = lambda *_: None,
     forecaster: Forecaster | None = None,
+    *,
+    split: Split = "test",
 ) -> dict[str, Any]:
     """Judge on every trace below a folder.
 
@@ -41,6 +46,7 @@ def backtest(
         config: of the models that are fitted.
         on_progress: called with (done, total, what is done).
         forecaster: judged as it is, without fitting; None: models are fitted before each block of the test.
+        split: `development` judges on hosts and hours that the test does not have: for choosing.
 
     Returns:
         The object of `trimtab forecast --backtest --json`; `horizons` is of frequent issues on hosts held out.
@@ -48,7 +54,10 @@ def backtest(
     Raises:
         ForecastDataError: no usable series, or no host to learn from or none to hold out.
     """
-    return judge(series_in(folder), config or ForecastConfig(), on_progress, forecaster)
+    series = series_in(folder)
+    return judge(
+        development(series) if split == "development" else series, config or ForecastConfig(), on_progress, forecaster
+    )
 
 
 def judge(
@@ -68,22 +77,25 @@ def judge(
         raise ForecastDataError(
             f"{len(series)} series, {held_out.sum()} of hosts held out; both kinds are needed: give more hosts"
         )
-    steps = TEST_BLOCKS + 1 + len(LIMITS)
-    forecasters = [forecaster] * (TEST_BLOCKS + 1) if forecaster else []
     seen = [one for one in series if not one.held_out]
-    for block in range(len(forecasters), TEST_BLOCKS + 1):
-        on_progress(block, steps, f"fitting before block {block}")
-        forecasters.append(Forecaster(fit(training_rows(seen, config, block), config)))
+    fitting = TEST_BLOCKS + 1 + FOLDS
+    steps = fitting + len(LIMITS)
+    if forecaster:
+        forecasters, rehearsing = [forecaster] * (TEST_BLOCKS + 1), [forecaster] * FOLDS
+    else:
+        forecasters, rehearsing = _fitted(seen, config, lambda done, what: on_progress(done, steps, what))
     skills, classes = classes_of(series)
     levels = score_levels(series)
     groups = {"held_out": held_out, "all": np.ones_like(held_out), "seasonal": classes != "weak"}
     groups |= {"strong": classes == "strong", "weak": classes == "weak"} | dict(more_groups or {})
     found: dict[str, Any] = {name: {} for name in LIMITS}
     for step, (name, quantile) in enumerate(LIMITS.items()):
-        on_progress(TEST_BLOCKS + 1 + step, steps, f"judging {name} issues")
+        on_progress(fitting + step, steps, f"judging {name} issues")
         outcomes = outcomes_of(series, forecasters, quantile)
+        rehearsal = rehearsal_of(seen, rehearsing, config, quantile)
         for target in TARGETS:
-            cohort = Cohort([one for one in outcomes if one.target is target], held_out)
+            own, before = ([one for one in part if one.target is target] for part in (outcomes, rehearsal))
+            cohort = Cohort(own, held_out, before)
             for group, which in groups.items():
                 if which.any():
                     found[name].setdefault(group, {})[target.name] = scores_of(cohort, which)
@@ -101,6 +113,22 @@ def judge(
     }
     found["config"] = asdict(config)
     return {"horizons": found["frequent"]["held_out"], **found, "bars": bars_of(found)}
+
+
+def _fitted(
+    seen: Sequence[MetricSeries], config: ForecastConfig, on_progress: Callable[[int, str], object]
+) -> tuple[list[Forecaster], list[Forecaster]]:
+    """Forecasters for each block of the walk, and for the rehearsal of each fold."""
+    generated = generated_series(config.generated, config.seed)
+    forecasters, rehearsing = [], []
+    for block in range(TEST_BLOCKS + 1):
+        on_progress(block, f"fitting before block {block}")
+        forecasters.append(Forecaster(fit(training_rows([*seen, *generated], config, block), config)))
+    for fold in range(FOLDS):
+        on_progress(TEST_BLOCKS + 1 + fold, f"fitting rehearsal {fold}")
+        others = [one for one in seen if one.fold(FOLDS) != fold]
+        rehearsing.append(Forecaster(fit(training_rows([*others, *generated], config, 0), config)))
+    return forecasters, rehearsing
 
 
 def scores_of(cohort: Cohort, which: np.ndarray) -> dict[str, Any]:

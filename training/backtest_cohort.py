@@ -32,9 +32,11 @@ class Cohort:
     Args:
         outcomes: in the order of the series.
         held_out: (S,) bool, whose hosts nothing was learnt from; thresholds come from the others.
+        rehearsal: outcomes before all of these, on which thresholds rest as well.
     """
 
-    def __init__(self, outcomes: Sequence[Outcome], held_out: np.ndarray) -> None:
+    def __init__(self, outcomes: Sequence[Outcome], held_out: np.ndarray, rehearsal: Sequence[Outcome] = ()) -> None:
+        self._rehearsal = rehearsal
         self.outcomes, self.held_out = outcomes, held_out
         self.target: Target = outcomes[0].target
         self.lengths = [len(one.hours) for one in outcomes]
@@ -60,7 +62,7 @@ class Cohort:
         found = []
         for block in range(1, int(self.blocks.max()) + 1):
             before = (self.blocks < block) & self.matured & self._seen & (self.calm | (not calm))
-            total = self._tally(contestant, before).total()
+            total = self._tally(contestant, before).total() + self._rehearsed(contestant, calm=calm)
             best = best_threshold(total) if kind == "balanced" else confident_threshold(total, PRECISION)
             found.append(2.0 if best is None else best)
         return found
@@ -109,6 +111,15 @@ class Cohort:
 
     def _tally(self, contestant: str, which: np.ndarray) -> Tally:
         return Tally.of(self.given[contestant][which], self.truth[which], self.group[which], len(self.held_out))
+
+    def _rehearsed(self, contestant: str, *, calm: bool) -> Tally:
+        """(1, BINS)."""
+        found = Tally.nothing()
+        for one in self._rehearsal:
+            which = one.calm | (not calm)
+            nobody = np.zeros(int(which.sum()), dtype=np.int64)
+            found += Tally.of(one.given[contestant][which], one.truth[which], nobody, 1)
+        return found
 
     def _widened(self, marks: np.ndarray) -> np.ndarray:
         parts = np.split(marks, np.cumsum(self.lengths)[:-1])

@@ -30,6 +30,14 @@ class Tally:
         counts = [np.bincount(cell[which], minlength=groups * BINS).reshape(groups, BINS) for which in (came, ~came)]
         return Tally(counts[0].astype(np.float64), counts[1].astype(np.float64))
 
+    @staticmethod
+    def nothing() -> Tally:
+        """(1, BINS) of no forecast."""
+        return Tally(np.zeros((1, BINS)), np.zeros((1, BINS)))
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.came + other.came, self.stayed_away + other.stayed_away)
+
     def total(self, weights: np.ndarray | None = None) -> Tally:
         """Sum over the series, (1, BINS), or weighted sums, (draws, BINS) for weights (draws, S)."""
         by = np.ones((1, len(self.came))) if weights is None else weights

@@ -33,6 +33,9 @@ def forecast(
         Path | None,
         typer.Option(help="Folder of traces for --backtest (default: simulated plants), and to learn from."),
     ] = None,
+    development: Annotated[
+        bool, typer.Option("--development", help="Backtest on hosts and hours that are not in the test, for choosing.")
+    ] = False,
     page: Annotated[Path | None, typer.Option("--html", help="File for the report as a page.")] = None,
     seed: Seed = 0,
     as_json: Json = False,
@@ -41,7 +44,9 @@ def forecast(
     if train is not None:
         _train(train, traces, seed, as_json)
     elif backtest:
-        _backtest(traces or path, _forecaster(model) if model else None, page, seed, as_json)
+        _backtest(
+            traces or path, _forecaster(model) if model else None, page, seed, development=development, as_json=as_json
+        )
     elif path is None:
         raise typer.BadParameter(
             "give a store (`trimtab monitor --store DIR` fills one), a recording, or a trace; "
@@ -86,15 +91,29 @@ def _foretell(
         console().print(foresight_table(found))
 
 
-def _backtest(traces: Path | None, forecaster: Forecaster | None, page: Path | None, seed: int, as_json: bool) -> None:
-    from training.backtest import backtest
+def _backtest(
+    traces: Path | None,
+    forecaster: Forecaster | None,
+    page: Path | None,
+    seed: int,
+    *,
+    development: bool,
+    as_json: bool,
+) -> None:
+    from training.backtest import Split, backtest
     from training.forecast_page import bars_table, horizon_tables, plants_table, write_backtest_page
     from training.forecast_plant import judge_plants
     from training.forecast_training import ForecastConfig
 
+    if development and traces is None:
+        raise typer.BadParameter("--development needs --traces DIR; simulated plants have nothing to hold back")
     config = ForecastConfig(seed=seed)
     with progress_bar("reading traces", as_json) as bar:
-        result = backtest(traces, config, bar, forecaster) if traces else judge_plants(config, bar, forecaster)
+        if traces is None:
+            result = judge_plants(config, bar, forecaster)
+        else:
+            split: Split = "development" if development else "test"
+            result = backtest(traces, config, bar, forecaster, split=split)
     if page:
         write_backtest_page(page, result)
     if as_json:

@@ -66,8 +66,16 @@ class MetricSeries:
     @property
     def held_out(self) -> bool:
         """Whether nothing of its host may be learnt from."""
-        digest = hashlib.sha256((self.salt + self.host).encode()).digest()
-        return int.from_bytes(digest[:4], "big") < HELD_OUT_SHARE * 2**32
+        return self._drawn("") < HELD_OUT_SHARE
+
+    def fold(self, folds: int) -> int:
+        """Which of so many parts of the hosts it belongs to, for learning from some and trying on the others."""
+        return int(self._drawn("fold") * folds)
+
+    def _drawn(self, purpose: str) -> float:
+        """In [0, 1), by the host's name."""
+        digest = hashlib.sha256((purpose + self.salt + self.host).encode()).digest()
+        return int.from_bytes(digest[:4], "big") / 2**32
 
     def limit(self, quantile: float) -> float:
         """The limit of the benchmark: a quantile of the training part."""

@@ -19,8 +19,6 @@ from training.forecast_data import MetricSeries, digest, series_in
 from training.forecast_generated import generated_series
 from training.forecast_training import ForecastConfig, fit, training_rows
 
-GENERATED = 60
-"""Generated demands that are learnt from; each gives two metrics."""
 Progress = Callable[[int, int, str], object]
 
 
@@ -43,7 +41,8 @@ def train_forecaster(
         MissingExtra: lightgbm is not installed.
     """
     on_progress(0, 3, "generating metrics")
-    series = generated_series(GENERATED, config.seed) + (series_in(traces) if traces else [])
+    generated, own = generated_series(config.generated, config.seed), series_in(traces) if traces else []
+    series = generated + own
     on_progress(1, 3, "fitting for thresholds")
     earlier = Forecaster(fit(training_rows(series, config, 0), config))
     thresholds = _thresholds(series, earlier)
@@ -51,7 +50,7 @@ def train_forecaster(
     models = fit(training_rows(series, config, None), config)
     card = {
         "thresholds": thresholds,
-        "learnt_from": {"generated": GENERATED * 2, "traces": len(series) - GENERATED * 2, "digest": digest(series)},
+        "learnt_from": {"generated": len(generated), "traces": len(own), "digest": digest(series)},
         "config": asdict(config),
         "versions": {"numpy": np.__version__, "python": platform.python_version()},
     }

@@ -27,6 +27,8 @@ class ForecastConfig:
     limit_parts: tuple[float, ...] = (0.4, 0.55, 0.7, 0.85)
     """Where in the training part a limit is set anew, from all before; its rows lie between there and the next.
     A limit from the same hours as the rows would teach a quota: no issue yet, so ten percent must still come."""
+    generated: int = 40
+    """Generated hosts that are learnt from beside traces: holidays and campaigns are too rare in some weeks of those."""
     rows: int = 120_000
     """Rows of each target. Default: neighbouring hours tell nearly the same, more of them only cost time."""
     rounds: int = 200

@@ -70,3 +70,24 @@ def test_unknown_hours_at_the_end_are_survived():
     found = foresee("load", levels, 14.5, NOW, Forecaster())
     assert found.now == DAILY[-4]
     assert np.isfinite(found.levels.expected).all()
+
+
+class Sure:
+    """A model that knows that every day has its issue."""
+
+    def predict(self, features):
+        return np.full(len(features), 0.9999)
+
+
+@pytest.mark.parametrize(("threshold", "alarm"), [(0.9, True), (1.0, False), (None, False)])
+def test_a_forecast_of_the_model_above_the_threshold_of_its_card_is_an_alarm(threshold, alarm):
+    sure = Forecaster({"within_24h": Sure()}, {"thresholds": {"within_24h": {"confident": threshold}}})
+    chance = foresee("load", DAILY, 14.5, NOW, sure).chances["within_24h"]
+    assert chance.source == "model"
+    assert chance.alarm is alarm
+
+
+def test_the_table_gives_no_alarms():
+    card = {"thresholds": {target.name: {"confident": 0.0} for target in TARGETS}}
+    chances = foresee("load", DAILY, 14.5, NOW, Forecaster({}, card)).chances
+    assert not any(chance.alarm for chance in chances.values())

@@ -37,3 +37,10 @@ def test_blocks_follow_each_other_to_the_end():
 def test_the_digest_tells_different_data_apart():
     first, again, other = (generated_series(1, seed, days=2) for seed in (0, 0, 1))
     assert digest(first) == digest(again) != digest(other)
+
+
+def test_generated_hosts_have_a_demand_a_latency_and_a_resource_that_differ():
+    series = generated_series(2, days=14)
+    assert [one.name.split()[-1] for one in series] == ["rate", "latency", "resource"] * 2
+    assert len({one.host for one in series}) == 2
+    assert all(np.isfinite(one.levels).all() and len(np.unique(one.levels)) > 100 for one in series)
