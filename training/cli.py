@@ -9,6 +9,7 @@ import typer
 
 from telemetry.cli import Begin, End, FieldOfPeriod, SeriesPatterns, Step, query_of, trace_app
 from telemetry.options import Components, Json, Out, Seed, Spec, console, out_folder, print_json, progress_bar
+from training.forecast_cli import forecast
 
 if TYPE_CHECKING:
     from envs.simulator.parameters import Parameters
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from training.search import SearchConfig
 
 app = typer.Typer()
+app.command()(forecast)
 bench_app = typer.Typer(no_args_is_help=True, help="Speed figures as ratios measured in one run.")
 
 ParametersFile = Annotated[str | None, typer.Option("--parameters", help="Simulator parameters; default: the shipped.")]
@@ -343,6 +345,18 @@ def bench_store_command(as_json: Json = False) -> None:
     from training.bench_store import bench_store
 
     print_json(bench_store())
+
+
+@bench_app.command("forecast")
+def bench_forecast_command(
+    train: Annotated[bool, typer.Option(help="Train a forecaster as well: half a minute.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Time to foretell 1,000 metrics at all horizons, to look at one for the first time, and to train."""
+    from telemetry.forecast_artifact import load
+    from training.bench_forecast import bench_forecast
+
+    print_json(bench_forecast(load(), train=train))
 
 
 @bench_app.command("decide")
