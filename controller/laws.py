@@ -82,9 +82,9 @@ def laws_for(spec: SystemSpec, *, host_cores: float | None = None, limits_hold: 
     if host_cores is not None:
         laws.append(_sum_of_parts(parts, host_cores))
     if limits_hold:
-        laws += [
-            _limit(objective.cpu_used, spec.knob_index(objective.cpu_knob)) for objective in spec.workloads.values()
-        ]
+        for objective in spec.workloads.values():
+            knob = spec.knob_index(objective.cpu_knob)
+            laws.append(_limit(objective.cpu_used, knob, spec.knobs[knob].high))
     return [law for law in laws if _has(spec.catalogue, law.needs)]
 
 
@@ -173,10 +173,12 @@ def _sum_of_parts(parts: tuple[str, ...], cores: float) -> Law:
     return Law("parts of CPU <= host", parts, parts, broken)
 
 
-def _limit(metric: str, knob: int) -> Law:
+def _limit(metric: str, knob: int, highest: float) -> Law:
     def broken(window: Window) -> str:
         # Three periods: a limit acts at once, but the period that it is lowered in began above it.
         used, limit = float(window[metric][-3:].mean()), float(window.settings[-4:, knob].max())
+        if limit >= highest * (1.0 - 1e-6):
+            return ""  # a limit beyond the knob's range, or none at all, shows as the end of the range
         return f"{metric} {used:.2f} of {limit:.2f} granted" if _exceeds(used, limit, CPU_SLACK_CORES) else ""
 
     return Law(f"{metric} <= limit", (metric,), (metric,), broken)

@@ -55,8 +55,10 @@ class Proposer:
 
     def reset(self) -> None:
         """Let all policies forget what they remember, as after a pause in which they saw nothing."""
-        for forgetful in (*self.policies.values(), *self.fallback.values(), *self.novelty.values()):
-            forgetful.reset()
+        for policy in (*self.policies.values(), *self.fallback.values()):
+            policy.reset()
+        for watch in self.novelty.values():
+            watch.reset()
 
     @property
     def retraining(self) -> str | None:

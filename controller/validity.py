@@ -8,13 +8,15 @@ anybody, nothing is tried, capacity may still be added.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 
 from controller.laws import WINDOW, Law, Window, laws_for
+from controller.plant_events import PlantOnHost
+from envs.plant import Plant
 from envs.spec import SystemSpec
 from telemetry.metrics import MetricSpec, Snapshot
 
@@ -28,6 +30,8 @@ RESTLESS_SHARE = 0.98
 nature (memory, a count) is never called frozen: nobody could tell."""
 LEARNING_PERIODS, MEMORY_PERIODS = 300, 3600
 """Readings before anything can be called frozen, and how many are remembered."""
+SHOWN = 3
+"""Doubts that are told in full."""
 _NEAR = 1e-9
 
 
@@ -172,7 +176,7 @@ class _Stillness:
 
     def __init__(self, n: int) -> None:
         self.run = np.zeros(n, dtype=int)
-        self._seen, self._restless = np.zeros(n, dtype=int), np.zeros(n)  # periods; share of them with a new value
+        self._periods, self._values = np.zeros(n), np.zeros(n)  # of the runs that ended: their length, their number
         self._last = np.full(n, np.nan)
 
     def update(self, values: np.ndarray, may_rest: np.ndarray) -> np.ndarray:
@@ -184,16 +188,33 @@ class _Stillness:
         """
         known = np.isfinite(values) & ~may_rest
         same = known & (values == self._last)
+        self._learn(known & ~same & (self.run > 0))
         self.run = np.where(same, self.run + 1, np.where(known, 1, np.where(may_rest, 0, self.run)))
-        self._last = np.where(known, values, self._last)
-        frozen = (
-            known & (self._seen >= LEARNING_PERIODS) & (self._restless >= RESTLESS_SHARE) & (self.run >= FROZEN_PERIODS)
-        )
-        learns = known & ~frozen  # what is frozen says nothing about how the metric moves
-        self._seen += learns
-        weight = 1.0 / np.clip(self._seen, 1, MEMORY_PERIODS)
-        self._restless += np.where(learns, weight * (~same - self._restless), 0.0)
-        return frozen
+        self._last = np.where(known, values, np.where(may_rest, np.nan, self._last))
+        restless = (self._periods >= LEARNING_PERIODS) & (self._values >= RESTLESS_SHARE * self._periods)
+        return known & restless & (self.run >= FROZEN_PERIODS)
+
+    def _learn(self, ended: np.ndarray) -> None:
+        """Count the runs that ended, (n,) bool; no longer than it takes to be called frozen, for once is no habit."""
+        self._periods += np.where(ended, np.minimum(self.run, FROZEN_PERIODS), 0)
+        self._values += ended
+        fading = MEMORY_PERIODS / np.maximum(self._periods, MEMORY_PERIODS)
+        self._periods *= fading
+        self._values *= fading
+
+
+def validity_of(plant: Plant) -> Validity:
+    """The checks for a plant's readings, with what it tells of its host."""
+    if isinstance(plant, PlantOnHost):
+        return Validity(plant.spec, host_cores=plant.host_cores, limits_hold=plant.limits_hold)
+    return Validity(plant.spec)
+
+
+def doubts(findings: Sequence[Finding]) -> str:
+    """What is there and not believed, in one line; empty where all that is there is. What is missing is no doubt."""
+    there = [finding for finding in findings if finding.fault is not Fault.MISSING]
+    shown = "; ".join(str(finding) for finding in there[:SHOWN])
+    return shown + (f"; and {len(there) - SHOWN} more" if len(there) > SHOWN else "")
 
 
 def physical_high(metric: MetricSpec) -> float:

@@ -7,12 +7,14 @@ what the simulator does not have: memory that differs, noise of the meters.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from agents.artifact import attach_guard, load
+from agents.artifact import ArtifactError, attach_guard, load
 from agents.novelty import FLOOR, QUANTILE, SHRINKAGE, NoveltyGuard, fit_novelty, guarded_entries
 from agents.policy import Policy
 from envs.recent import Recent
@@ -97,19 +99,16 @@ def fit_guards(folder: Path, spec: SystemSpec, parameters: Parameters | None = N
         parameters: of the simulator; None is its default.
 
     Returns:
-        The folders of the artifacts that have a new guard.
-
-    Raises:
-        ArtifactError: one that cannot be used.
+        The folders of the artifacts that have a new guard; one that was made for another spec is left alone.
     """
     changed = []
     for names in (tuple(str(role) for role in Role), (JOINT,)):
-        there = [name for name in names if (folder / name / "policy.json").is_file()]
-        if not there:
+        policies = _loaded(folder, names, spec)
+        if not policies:
             continue
-        guard = fit_guard(spec, {name: load(folder / name, spec, name) for name in there}, parameters)
-        for name in there:
-            attach_guard(folder / name, guard, _about(guard, there))
+        guard = fit_guard(spec, policies, parameters)
+        for name in policies:
+            attach_guard(folder / name, guard, _about(guard, list(policies)))
             changed.append(folder / name)
     return changed
 
@@ -171,6 +170,14 @@ def observe_recorded(spec: SystemSpec, values: np.ndarray, settings: np.ndarray)
         if recent.full and np.isfinite(observation).all():
             seen.append(observation)
     return np.stack(seen) if seen else np.empty((0, task.n_observation))
+
+
+def _loaded(folder: Path, names: Sequence[str], spec: SystemSpec) -> dict[str, Policy]:
+    policies: dict[str, Policy] = {}
+    for name in names:
+        with contextlib.suppress(ArtifactError):
+            policies[name] = load(folder / name, spec, name)
+    return policies
 
 
 def _recorded(spec: SystemSpec) -> np.ndarray:
