@@ -7,6 +7,7 @@ reading that is not believed).
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -44,7 +45,12 @@ Perturb = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 def bench_guard(
-    folder: Path | None = None, traces: Path | None = None, *, spec_source: str = "reference", periods: int = PERIODS
+    folder: Path | None = None,
+    traces: Path | None = None,
+    *,
+    spec_source: str = "reference",
+    seeds: tuple[int, ...] | None = None,
+    periods: int = PERIODS,
 ) -> dict[str, Any]:
     """False alarms and detection of a folder's policies.
 
@@ -52,6 +58,7 @@ def bench_guard(
         folder: with `allocation/` and `tuning/`; None takes the shipped ones.
         traces: folder of public traces, those that the protocol declares as test data count; None leaves them out.
         spec_source: name or file of the spec.
+        seeds: of the generated days; None takes the protocol's test days.
         periods: of each episode; 500 or more, since readings are learnt from before they can be called frozen.
 
     Returns:
@@ -66,7 +73,8 @@ def bench_guard(
     guard = policies[Role.ALLOCATION].guard
     if guard is None:
         raise ArtifactError(f"the policies in {str(models)!r} have no guard; fit one: trimtab train --guard-only")
-    days = _played(spec, policies, _held_out_days(spec), periods)
+    generated = load_demands(DemandConfig(seeds=seeds or load_protocol().seeds("test")), spec.control_period_seconds)
+    days = _played(spec, policies, generated, periods)
     false_alarms = {"generated days": _false_alarms(spec, guard, days)}
     for demand in _declared(spec, traces):
         false_alarms[demand.name] = _false_alarms(spec, guard, _played(spec, policies, [demand], periods))
@@ -85,11 +93,6 @@ def k_of_n(strange: np.ndarray) -> np.ndarray:
     """(T, N) bool -> (T, N) bool: whether the policy is not asked, see `controller.novelty`."""
     padded = np.concatenate([np.zeros((OF_PERIODS, strange.shape[1])), np.cumsum(strange, axis=0)])
     return np.asarray(padded[OF_PERIODS:] - padded[: len(strange)] >= STRANGE)
-
-
-def _held_out_days(spec: SystemSpec) -> list[Demand]:
-    seeds = load_protocol().seeds("test")
-    return load_demands(DemandConfig(seeds=seeds), spec.control_period_seconds)
 
 
 def _declared(spec: SystemSpec, traces: Path | None) -> list[Demand]:
@@ -114,7 +117,7 @@ def _played(spec: SystemSpec, policies: Policies, demands: Sequence[Demand], per
 
 def _false_alarms(spec: SystemSpec, guard: NoveltyGuard, played: Rollout) -> dict[str, float]:
     strange = guard.is_strange(see(spec, played).observations)  # (T, N)
-    systems = range(min(SYSTEMS * 2, played.values.shape[1]))
+    systems = range(SYSTEMS)
     doubted = [_doubted(spec, played.values[:, i], played.settings[:, i]).mean() for i in systems]
     return _rates(strange, float(np.mean(doubted)))
 
@@ -135,9 +138,9 @@ def _rates(strange: np.ndarray, doubted: float) -> dict[str, float]:
     }
 
 
-def _doubted(spec: SystemSpec, values: np.ndarray, settings: np.ndarray) -> np.ndarray:
-    """(T,) bool: periods of one system in which a reading that is there is not believed."""
-    checks, found = Validity(spec, host_cores=HOST_CORES, limits_hold=True), []
+def _doubted(spec: SystemSpec, values: np.ndarray, settings: np.ndarray, checks: Validity | None = None) -> np.ndarray:
+    """(T,) bool: periods of one system in which a reading that is there is not believed; `checks` go on from before."""
+    checks, found = checks or Validity(spec, host_cores=HOST_CORES, limits_hold=True), []
     for period, (row, setting) in enumerate(zip(values, settings, strict=True)):
         findings = checks.check(Snapshot(float(period), row), setting)[1]
         found.append(any(finding.fault is not Fault.MISSING for finding in findings))
@@ -177,22 +180,22 @@ def _found(strange: np.ndarray, doubted: np.ndarray | None = None) -> dict[str, 
 def _doubts_after(spec: SystemSpec, values: np.ndarray, settings: np.ndarray) -> np.ndarray:
     """(N,) bool: whether a reading is doubted within `WITHIN` periods of the change; of some systems."""
     until = LEARNING_PERIODS + WITHIN
-    systems = range(min(SYSTEMS * 2, values.shape[1]))
-    found = [_doubted(spec, values[:until, i], settings[:until, i])[LEARNING_PERIODS:].any() for i in systems]
+    found = [_doubted(spec, values[:until, i], settings[:until, i])[LEARNING_PERIODS:].any() for i in range(SYSTEMS)]
     return np.array(found)
 
 
 def _stuck(spec: SystemSpec, played: Rollout) -> dict[str, float]:
     """One sensor after the other keeps its value: how many are found, of those that moved before."""
     values, settings = played.values[:, 0], played.settings[:, 0]
-    before = values[: LEARNING_PERIODS + 100]
-    moving = np.flatnonzero((np.diff(before, axis=0) != 0).mean(axis=0) > 0.5)
-    found = []
-    begin = len(before)
+    begin = LEARNING_PERIODS + 100
+    learnt = Validity(spec, host_cores=HOST_CORES, limits_hold=True)
+    _doubted(spec, values[:begin], settings[:begin], learnt)
+    moving = np.flatnonzero((np.diff(values[:begin], axis=0) != 0).mean(axis=0) > 0.5)
+    after, found = slice(begin, begin + FOUND_WITHIN), []
     for metric in moving:
-        held = values[: begin + FOUND_WITHIN].copy()
-        held[begin:, metric] = held[begin - 1, metric]
-        found.append(bool(_doubted(spec, held, settings[: len(held)])[begin:].any()))
+        held = values[after].copy()
+        held[:, metric] = values[begin - 1, metric]
+        found.append(bool(_doubted(spec, held, settings[after], copy.deepcopy(learnt)).any()))
     return {"judged": float(len(moving)), "of": float(values.shape[1]), "found": float(np.mean(found))}
 
 

@@ -42,9 +42,7 @@ def guard(spec: SystemSpec) -> NoveltyGuard:
 
 
 @pytest.fixture
-def guarded(
-    allocator: ScriptedPolicy, guard: NoveltyGuard, make_controller: Callable[..., Controller]
-) -> Controller:
+def guarded(allocator: ScriptedPolicy, guard: NoveltyGuard, make_controller: Callable[..., Controller]) -> Controller:
     """In mode act, with enough history; the allocation policy knows what it was made with."""
     allocator.guard = guard
     controller = make_controller()

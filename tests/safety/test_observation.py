@@ -1,4 +1,4 @@
-"""A reading that is not believed is a missing one: nothing is taken by it, capacity may be added, a policy is not asked."""
+"""A reading that is not believed is a missing one: nothing is taken by it, capacity may be added."""
 
 from __future__ import annotations
 
