@@ -75,10 +75,11 @@ def test_a_missing_reading_is_not_fitted_to():
         fit_novelty(np.arange(SIZE), [(1.0, broken)], walks(2), np.zeros((400, 8)))
 
 
-def test_what_is_wanted_and_the_time_of_day_are_no_readings(spec):
+def test_what_is_wanted_the_time_of_day_and_the_neighbours_are_no_readings_of_the_system(spec):
     labels = Task(spec, Role.TUNING).labels
     left_out = {label for i, label in enumerate(labels) if i not in guarded_entries(labels)}
-    assert left_out == {label for label in labels if label.startswith(("weight/", "day/"))}
+    assert {label.partition("/")[0] for label in left_out} == {"weight", "day", "now", "trend"}
+    assert {label for label in left_out if "/host_" in label} == {f"{p}/host_cpu_used_ratio" for p in ("now", "trend")}
 
 
 def test_a_guard_that_is_stored_and_read_gives_the_same_distances(spec, artifact):
@@ -108,11 +109,11 @@ def test_a_policy_that_is_saved_again_keeps_its_guard(spec, artifact, tmp_path):
 @pytest.mark.parametrize(
     ("name", "damaged"),
     [
-        ("guard_mean", np.full(76, np.nan, dtype=np.float32)),
+        ("guard_mean", np.full(74, np.nan, dtype=np.float32)),
         ("guard_whitening", np.zeros((3, 3), dtype=np.float32)),
-        ("guard_entries", np.arange(76, dtype=np.int32) + 50),
+        ("guard_entries", np.arange(74, dtype=np.int32) + 50),
         ("guard_threshold", np.array(-1.0)),
-        ("guard_reward", np.array(["a"] * 77)),
+        ("guard_reward", np.array(["a"] * 75)),
     ],
 )
 def test_a_damaged_guard_is_refused(spec, name, damaged):
