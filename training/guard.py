@@ -30,7 +30,8 @@ from training.recording import CalibrationError, read_recordings
 from training.rollout import Policies, Rollout, rollout
 
 WEIGHTS = {"policies": 0.5, "wandering": 0.2, "recorded": 0.3}
-"""Of the groups. With the policies alone, every second period of a live comparison was strange; with these, none."""
+"""Of the groups. Shuffled columns are strange in 0 % of periods with the policies alone, 36 % with wandering knobs, and
+75 % with recordings too."""
 DAYS, CALIBRATION_DAYS = (1, 2, 3, 4), (1001, 1002, 1003, 1004)
 """Seeds of the generated days: some that policies are trained on, and those that they are selected on."""
 PERIODS = 240
