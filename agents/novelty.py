@@ -18,7 +18,7 @@ PREFIX = "guard_"
 UNGUARDED = ("weight/", "day/", "now/host_", "trend/host_")
 """Entries of an observation that say nothing of the system: what is wanted stands in the spec, the time of day comes
 from the clock and demand has another daily profile at every site, and a host has neighbours of its own. With the host's
-CPU among them, half of the periods were strange on a machine with five times more to do than it can; without it, 2 %."""
+CPU among them, half of the periods were strange on a machine with five times more to do than it can; else 2 %."""
 SHRINKAGE = 0.05
 """Weight of the diagonal in the covariance."""
 FLOOR = 0.02

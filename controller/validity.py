@@ -23,7 +23,10 @@ from telemetry.metrics import MetricSpec, Snapshot
 WRONG_UNIT = 1000.0
 """So many times the declared upper bound is a wrong unit or garbage. The bound itself is where resolution ends, and an
 age or a queue may well grow beyond it; only shares cannot exceed theirs."""
-SHARES = "_ratio"
+SHARES, MOST_SHARE = "_ratio", 1.1
+"""Shares end at their bound, and a tenth above it, since two meters are read a little apart."""
+HELD_PERIODS = 30
+"""A law must have held for so long before it speaks against a reading: where it never did, the system is another."""
 FROZEN_PERIODS = 30
 RESTLESS_SHARE = 0.98
 """Frozen is what has had the same value for so many periods, and a new one in so many of those before. What rests by
@@ -54,9 +57,6 @@ class Finding:
     fault: Fault
     detail: str
 
-    def __str__(self) -> str:
-        return f"{self.metric} {self.detail}"
-
 
 class Validity:
     """Checks one snapshot a period.
@@ -84,6 +84,7 @@ class Validity:
         self._laws = laws_for(spec, host_cores=host_cores, limits_hold=limits_hold)
         self._values = np.full((WINDOW, len(metrics)), np.nan)  # believed but for the laws, oldest first
         self._settings = np.full((WINDOW, len(spec.knobs)), np.nan)
+        self._held = [0] * len(self._laws)  # periods in a row
         self._needs = [spec.catalogue.indices(law.needs) for law in self._laws]
         self._suspects = [spec.catalogue.indices(law.suspects) for law in self._laws]
 
@@ -156,11 +157,16 @@ class Validity:
         whole = np.isfinite(self._values).all(axis=0)  # (n_metrics,)
         if not np.isfinite(self._settings).all():
             return
-        for law, needs, suspects in zip(self._laws, self._needs, self._suspects, strict=True):
-            if whole[needs].all():
-                words = law.broken(self._window(law, needs))
-                if words:
-                    yield f"contradicts others: {words} ({law.name})", suspects
+        for i, law in enumerate(self._laws):
+            if not whole[self._needs[i]].all():
+                continue
+            words = law.broken(self._window(law, self._needs[i]))
+            if not words:
+                self._held[i] += 1
+            elif self._held[i] >= HELD_PERIODS:
+                yield f"contradicts others: {words} ({law.name})", self._suspects[i]
+            else:
+                self._held[i] = 0
 
     def _window(self, law: Law, needs: np.ndarray) -> Window:
         columns = {name: self._values[:, index] for name, index in zip(law.needs, needs, strict=True)}
@@ -212,14 +218,17 @@ def validity_of(plant: Plant) -> Validity:
 
 def doubts(findings: Sequence[Finding]) -> str:
     """What is there and not believed, in one line; empty where all that is there is. What is missing is no doubt."""
-    there = [finding for finding in findings if finding.fault is not Fault.MISSING]
-    shown = "; ".join(str(finding) for finding in there[:SHOWN])
-    return shown + (f"; and {len(there) - SHOWN} more" if len(there) > SHOWN else "")
+    by_detail: dict[str, list[str]] = {}
+    for finding in findings:
+        if finding.fault is not Fault.MISSING:
+            by_detail.setdefault(finding.detail, []).append(finding.metric)
+    there = [f"{', '.join(metrics)} {detail}" for detail, metrics in by_detail.items()]
+    return "; ".join(there[:SHOWN]) + (f"; and {len(there) - SHOWN} more" if len(there) > SHOWN else "")
 
 
 def physical_high(metric: MetricSpec) -> float:
     """The largest value that can be true."""
-    return metric.high if metric.name.endswith(SHARES) else WRONG_UNIT * metric.high
+    return (MOST_SHARE if metric.name.endswith(SHARES) else WRONG_UNIT) * metric.high
 
 
 def _asked_for(spec: SystemSpec) -> np.ndarray:

@@ -34,7 +34,7 @@ def settled(make_controller: Callable[..., Controller], plant: ToyPlant, spec: S
     setting[spec.knob_index("training_cpu_cores")] = 0.2
     plant.apply(setting)
     controller = make_controller()
-    for _ in range(15):
+    for _ in range(45):
         controller.step()
     return controller
 
