@@ -111,10 +111,11 @@ def train(
     sweep: Annotated[int | None, typer.Option(help="Instead, try so many hyperparameters into LOGS.", min=1)] = None,
     space: Annotated[Path | None, typer.Option(help="TOML file they are drawn from; default: the shipped.")] = None,
     ray: Annotated[str | None, typer.Option(help="Sweep on Ray: local, auto, or an address.")] = None,
+    guard_only: Annotated[bool, typer.Option(help="Train nothing; fit the guards of all policies in OUT.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train a PPO policy in the simulator, once for each seed, and write artifacts and model cards."""
-    from training.training_runs import TrainingRequest, sweep_hyperparameters, train_seeds
+    from training.training_runs import TrainingRequest, refit_guards, sweep_hyperparameters, train_seeds
 
     if resume and logs is None:
         raise typer.BadParameter("give the folder of what to go on with: --logs DIR", param_hint="--resume")
@@ -123,7 +124,10 @@ def train(
     folder = logs or out_folder(None, f"{'sweep' if sweep else 'train'}-{task}")
     request = TrainingRequest(task, out, config, spec, parameters, seeds, jobs, folder, resume)
     with progress_bar(f"training {task}", as_json) as bar:
-        outcome = sweep_hyperparameters(request, sweep, space, ray, bar) if sweep else train_seeds(request, bar)
+        if guard_only:
+            outcome = refit_guards(request)
+        else:
+            outcome = sweep_hyperparameters(request, sweep, space, ray, bar) if sweep else train_seeds(request, bar)
     if as_json:
         print_json(outcome.summary)
     else:
@@ -365,6 +369,18 @@ def bench_decide(as_json: Json = False) -> None:
     from training.bench import bench_decision
 
     print_json(bench_decision())
+
+
+@bench_app.command("guard")
+def bench_guard_command(
+    policy: Annotated[Path | None, typer.Option(help="Folder with allocation/ and tuning/; default: shipped.")] = None,
+    traces: Annotated[Path | None, typer.Option(help="Folder of public traces; those declared as test count.")] = None,
+    as_json: Json = False,
+) -> None:
+    """False alarms of the guards of observations and readings, and what they find of what is perturbed."""
+    from training.bench_guard import bench_guard
+
+    print_json(bench_guard(policy, traces))
 
 
 @bench_app.command("prescale")
