@@ -21,7 +21,7 @@ from controller.journal import Journal
 from controller.journal import explain as explain_records
 from telemetry.processes import process_start
 
-JOURNAL, STATUS = "journal.jsonl", "status.json"
+JOURNAL, STATUS, METRICS, TOKENS = "journal.jsonl", "status.json", "metrics.prom", "tokens.json"
 PAUSE, MODE, PINS, ROLLBACK, REVERT, KILL = "pause", "mode", "pins.json", "rollback", "revert", "kill"
 
 
@@ -38,6 +38,8 @@ def status(state_dir: str | Path) -> dict[str, Any]:
     path = Path(state_dir) / STATUS
     try:
         content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise ValueError("no JSON object")
     except FileNotFoundError:
         raise CommandError(
             f"no controller has run with state directory {str(state_dir)!r} (no {STATUS} there)"

@@ -104,7 +104,7 @@ class Journal:
             for number, line in enumerate(lines, start=1):
                 if not line:
                     continue
-                record = _parse(line)
+                record = record_of(line)
                 if record is None:
                     torn = " (torn by a crash)" if number == len(lines) else ""
                     logger.warning("%s: line %d is damaged and left out%s", part, number, torn)
@@ -245,7 +245,7 @@ def _plain(value: Any) -> Any:
     return None if value is None else str(value)
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def record_of(line: bytes) -> dict[str, Any] | None:
     """The record of a line; None if it is damaged."""
     try:
         text = line.decode()
