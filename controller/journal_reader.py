@@ -1,15 +1,14 @@
-"""Reads a journal that somebody else writes: from its end, from a place on, or as a stream."""
+"""Reads a journal that somebody else writes, from its end or from a place on, and no more of it than is wanted."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from controller.journal import record_of
+from controller import chain
 
 BLOCK_BYTES = 64 << 10
 Record = dict[str, Any]
@@ -32,20 +31,6 @@ class Page:
     cursor: str
 
 
-def records(path: str | Path) -> Iterator[Record]:
-    """All records, oldest first, one at a time: a journal may be larger than the memory. Damaged lines are left out."""
-    for part in parts(path):
-        try:
-            file = part.open("rb")
-        except FileNotFoundError:
-            continue  # rotated away in the meantime
-        with file:
-            for line in file:
-                record = record_of(line.rstrip(b"\n"))
-                if record is not None:
-                    yield record
-
-
 def newest(path: str | Path, limit: int, wanted: Callable[[Record], bool]) -> Page:
     """The last records, read from the end: as much of the file as they take, and no more.
 
@@ -56,12 +41,12 @@ def newest(path: str | Path, limit: int, wanted: Callable[[Record], bool]) -> Pa
     """
     found: list[Record] = []
     cursor = ""
-    for part in reversed(parts(path)):
+    for part in reversed(_parts(path)):
         with part.open("rb") as file:
             status = os.fstat(file.fileno())
             for line, end in _lines_backwards(file.fileno(), status.st_size):
                 cursor = cursor or _cursor(status.st_ino, end)
-                record = record_of(line)
+                record = chain.parse(line)
                 if record is not None and wanted(record):
                     found.append(record)
                 if len(found) == limit:
@@ -82,7 +67,7 @@ def following(path: str | Path, cursor: str, limit: int, wanted: Callable[[Recor
         CursorError: the place is not in the journal, or no longer.
     """
     found: list[Record] = []
-    for part, begin in _from(parts(path), cursor):
+    for part, begin in _from(_parts(path), cursor):
         with part.open("rb") as file:
             file.seek(begin)
             inode = os.fstat(file.fileno()).st_ino
@@ -91,7 +76,7 @@ def following(path: str | Path, cursor: str, limit: int, wanted: Callable[[Recor
                     break  # it is being written just now
                 begin += len(line)
                 cursor = _cursor(inode, begin)
-                record = record_of(line[:-1])
+                record = chain.parse(line[:-1])
                 if record is not None and wanted(record):
                     found.append(record)
                 if len(found) == limit:
@@ -99,12 +84,9 @@ def following(path: str | Path, cursor: str, limit: int, wanted: Callable[[Recor
     return Page(found, cursor)
 
 
-def parts(path: str | Path) -> list[Path]:
-    """The files of a journal that are there, oldest first: `journal.jsonl.2`, `journal.jsonl.1`, `journal.jsonl`."""
-    path = Path(path)
-    name = re.compile(re.escape(path.name) + r"\.(\d+)")
-    rotated = {int(found[1]): other for other in path.parent.glob("*") if (found := name.fullmatch(other.name))}
-    return [*(rotated[number] for number in sorted(rotated, reverse=True)), *([path] if path.exists() else [])]
+def _parts(path: str | Path) -> list[Path]:
+    """The files of the journal that are there, oldest first."""
+    return [part for part in chain.parts(path) if part.exists()]
 
 
 def _from(files: list[Path], cursor: str) -> list[tuple[Path, int]]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from controller.commands import JOURNAL, CommandError, seconds_of
-from controller.journal_reader import records
+from controller.journal import Journal
 from controller.trial import Outcome
 
 DAY_SECONDS = 86400.0
@@ -150,7 +150,7 @@ def report(state_dir: str | Path, since: str = "", now: datetime.datetime | None
     path = Path(state_dir) / JOURNAL
     if not path.exists():
         raise CommandError(f"no journal in {str(state_dir)!r}; it is made when the controller is started")
-    return count(records(path), _begin(since, now or datetime.datetime.now(datetime.UTC)))
+    return count(Journal.records(path), _begin(since, now or datetime.datetime.now(datetime.UTC)))
 
 
 def count(found: Iterable[Mapping[str, Any]], begin: str = "") -> Report:
