@@ -40,13 +40,14 @@ def status(state_dir: str | Path) -> dict[str, Any]:
         content = json.loads(path.read_text())
         if not isinstance(content, dict):
             raise ValueError("no JSON object")
+        pid = int(content.get("pid", 0))
     except FileNotFoundError:
         raise CommandError(
             f"no controller has run with state directory {str(state_dir)!r} (no {STATUS} there)"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise CommandError(f"cannot read {path}: {error}") from None
-    alive = process_start(int(content.get("pid", 0))) == content.get("process_start", -1)
+    alive = process_start(pid) == content.get("process_start", -1)
     return {**content, "running": alive}
 
 

@@ -168,7 +168,7 @@ class _Face:
                 page = following(journal, after, int(limit), _is_decision)
         except CursorError as error:
             return _error(410, str(error))
-        return JSONResponse({"decisions": page.records, "after": page.cursor})
+        return JSONResponse({"decisions": [_shown(record) for record in page.records], "after": page.cursor})
 
     def explain(self, request: Request) -> Response:
         try:
@@ -246,6 +246,11 @@ def _check_number(name: str, value: float) -> None:
 
 def _is_decision(record: Record) -> bool:
     return record.get("kind") == "decision"
+
+
+def _shown(record: Record) -> Record:
+    """A decision without the raw inputs that `control replay` needs, and nobody reads."""
+    return {name: value for name, value in record.items() if name not in ("crc", "former", "inputs", "effect")}
 
 
 def _error(status: int, message: str) -> Response:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import stat
+import sys
 from pathlib import Path
 
 import uvicorn
@@ -58,7 +60,8 @@ def serve(
         timeout_graceful_shutdown=2,
     )
     try:
-        # uvicorn raises the signal again once it has shut down, and SIGINT would end in a traceback.
+        # uvicorn raises the signal again once it has shut down: the socket must be removed, and nothing be printed.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])
     finally:

@@ -192,8 +192,7 @@ class _Run:
         result.begin = result.begin or record["at"]
         result.end, mode = record["at"], record["mode"]
         result.periods[mode] += 1
-        # What SLOs and objectives are made of stands in the record; the loop itself asks for every metric.
-        result.complete += record.get("complete", None not in record["snapshot"].values())
+        result.complete += all(isinstance(value, int | float) for value in record["inputs"]["values"])
         if self._mode and mode != self._mode:
             result.modes.append((record["at"], self._mode, mode))
         self._mode = mode

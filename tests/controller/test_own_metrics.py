@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from controlled import ScriptedPolicy
+from controller.loop import Controller
+from controller.own_cost import OwnCost
+from controller.own_metrics import FAMILIES, MAX_SERIES, OwnMetrics, capped, exposed
+from plants import ToyPlant
+
+
+def samples(text: str) -> dict[str, float]:
+    """Name and labels -> value."""
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = ",".join(f"{name}={value}" for name, value in sample.labels.items())
+            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return found
+
+
+def text_of(controller: Controller, metrics: OwnMetrics) -> str:
+    return metrics.text(controller, 0, OwnCost(dict))
+
+
+def test_refusals_and_delays_are_counted_over_the_periods(controller: Controller, policy: ScriptedPolicy) -> None:
+    metrics = OwnMetrics()
+    policy.wanted = {"serving_batch_size": 16}
+    changes = 0
+    for _ in range(4):
+        decision = controller.step()
+        metrics.count(decision)
+        changes += len(decision.opened)
+    found = samples(text_of(controller, metrics))
+    assert changes == 1
+    assert found["trimtab_controller_opportunity_to_applied_seconds_count"] == 1
+    assert found["trimtab_controller_opportunity_to_applied_seconds_bucket{le=+Inf}"] == 1
+    assert found["trimtab_controller_mode{mode=act}"] == 1
+    assert found["trimtab_controller_mode{mode=shadow}"] == 0
+
+
+def test_a_condition_that_is_over_is_shown_as_over(controller: Controller, plant: ToyPlant) -> None:
+    metrics = OwnMetrics()
+    plant.drop(periods=1)
+    controller.step()
+    assert samples(text_of(controller, metrics))["trimtab_controller_condition_active{condition=blind}"] == 1
+    controller.step()
+    assert samples(text_of(controller, metrics))["trimtab_controller_condition_active{condition=blind}"] == 0
+
+
+def test_every_figure_has_its_help_and_promtool_has_nothing_to_say(controller: Controller) -> None:
+    text = text_of(controller, OwnMetrics())
+    families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    assert families <= set(FAMILIES)
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed (apt-get install prometheus)")
+    done = subprocess.run(["promtool", "check", "metrics"], input=text.encode(), capture_output=True, timeout=20)
+    assert (done.returncode, done.stderr.decode()) == (0, "")
+
+
+@pytest.mark.clause("L9")
+def test_more_series_than_allowed_are_left_out_by_whole_families_and_counted() -> None:
+    many = {f'trimtab_controller_refusals_total{{reason="{n}"}}': 1.0 for n in range(MAX_SERIES)}
+    shown = capped({"trimtab_controller_killed": 0.0, **many, "trimtab_controller_paused": 0.0})
+    assert shown == {
+        "trimtab_controller_killed": 0.0,
+        "trimtab_controller_paused": 0.0,
+        "trimtab_controller_series_left_out": float(MAX_SERIES),
+    }
+    assert exposed(shown).count("\ntrimtab_") == 3 - exposed(shown).startswith("trimtab_")
+
+
+def test_a_histogram_is_left_out_as_a_whole() -> None:
+    name = "trimtab_controller_opportunity_to_applied_seconds"
+    values = {f'{name}_bucket{{le="+Inf"}}': 1.0, f"{name}_sum": 1.0, f"{name}_count": 1.0}
+    assert list(capped(values, most=3)) == ["trimtab_controller_series_left_out"]
