@@ -128,7 +128,7 @@ class _Face:
     def __init__(self, state_dir: Path) -> None:
         self._directory = state_dir
         self._one_explanation = threading.Lock()  # each reads the whole journal
-        self.refused: Counter[int] = Counter()
+        self.refused: Counter[int] = Counter({401: 0, 403: 0, 405: 0, 421: 0, 503: 0})
 
     async def healthz(self, _: Request) -> Response:
         return JSONResponse({"status": "ok"})

@@ -65,7 +65,8 @@ class OwnMetrics:
     """Counts what happens over the periods."""
 
     def __init__(self) -> None:
-        self._refusals: Counter[Reason] = Counter()
+        # From zero on: Prometheus sees no increase in a counter that begins at one.
+        self._refusals: Counter[Reason] = Counter(dict.fromkeys(Reason, 0))
         self._conditions: set[str] = set()
         self._delays: list[float] = [0.0] * (len(DELAY_BOUNDS) + 1)
         self._delay_sum = 0.0
@@ -91,7 +92,7 @@ class OwnMetrics:
         values = {
             **controller.metrics(),
             **_labelled("mode", "mode", {mode: float(mode is controller.mode) for mode in Mode}),
-            **_labelled("refusals_total", "reason", {r: float(n) for r, n in sorted(self._refusals.items())}),
+            **_labelled("refusals_total", "reason", {r: float(n) for r, n in self._refusals.items()}),
             **_labelled(
                 "condition_active",
                 "condition",
