@@ -36,7 +36,7 @@ from controller import commands
 from controller.access import AccessRole, Denial, Tokens, denial
 from controller.commands import CommandError
 from controller.journal_reader import CursorError, Record, following, newest
-from controller.own_metrics import exposed
+from controller.own_metrics import MetricsPage
 from controller.readiness import examine
 from telemetry.exposition import Format
 
@@ -142,7 +142,7 @@ class _Face:
     def metrics(self, _: Request) -> Response:
         found = examine(self._directory)
         refused = {f'trimtab_face_refused_total{{status="{status}"}}': float(n) for status, n in self.refused.items()}
-        own = exposed({**found.series(), **refused})
+        own = MetricsPage().text({**found.series(), **refused})
         try:
             # Of a controller that has ended, nothing is current but that it has.
             loop = (self._directory / commands.METRICS).read_text() if found.running else ""

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from controlled import ScriptedPolicy
 from controller.loop import Controller
 from controller.own_cost import OwnCost
-from controller.own_metrics import FAMILIES, MAX_SERIES, OwnMetrics, capped, exposed
+from controller.own_metrics import FAMILIES, LEFT_OUT, MAX_SERIES, Cap, MetricsPage, OwnMetrics, capped
 from plants import ToyPlant
 
 
@@ -65,16 +65,20 @@ def test_every_figure_has_its_help_and_promtool_has_nothing_to_say(controller: C
 @pytest.mark.clause("L9")
 def test_more_series_than_allowed_are_left_out_by_whole_families_and_counted() -> None:
     many = {f'trimtab_controller_refusals_total{{reason="{n}"}}': 1.0 for n in range(MAX_SERIES)}
-    shown = capped({"trimtab_controller_killed": 0.0, **many, "trimtab_controller_paused": 0.0})
-    assert shown == {
-        "trimtab_controller_killed": 0.0,
-        "trimtab_controller_paused": 0.0,
-        "trimtab_controller_series_left_out": float(MAX_SERIES),
-    }
-    assert exposed(shown).count("\ntrimtab_") == 3 - exposed(shown).startswith("trimtab_")
+    few = {"trimtab_controller_killed": 0.0, "trimtab_controller_paused": 0.0}
+    cap = Cap()
+    assert cap({**few, **many}) == {**few, LEFT_OUT: float(MAX_SERIES)}
+    assert cap(few) == {**few, LEFT_OUT: 0.0}, "and is shown again when there is room"
 
 
 def test_a_histogram_is_left_out_as_a_whole() -> None:
     name = "trimtab_controller_opportunity_to_applied_seconds"
-    values = {f'{name}_bucket{{le="+Inf"}}': 1.0, f"{name}_sum": 1.0, f"{name}_count": 1.0}
-    assert list(capped(values, most=3)) == ["trimtab_controller_series_left_out"]
+    names = [f'{name}_bucket{{le="+Inf"}}', f"{name}_sum", f"{name}_count"]
+    assert capped(names, most=2) == []
+    assert capped(names, most=3) == names
+
+
+def test_a_value_that_changes_is_shown_as_it_is_now() -> None:
+    page = MetricsPage()
+    texts = [page.text({"trimtab_controller_pins": value}) for value in (1.0, 2.0)]
+    assert [text.splitlines()[-1] for text in texts] == ["trimtab_controller_pins 1.0", "trimtab_controller_pins 2.0"]
