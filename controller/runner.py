@@ -18,6 +18,7 @@ from agents.artifact import load
 from agents.heuristics.fallback import fallback_policy
 from agents.policy import Policy
 from controller.commands import (
+    FORECAST,
     JOURNAL,
     KILL,
     METRICS,
@@ -40,6 +41,8 @@ from controller.loop import Controller, ControllerConfig
 from controller.own_cost import Limits, OwnCost
 from controller.own_metrics import OwnMetrics
 from controller.policy_host import HostedPolicy, PolicyHost, PolicyHostError
+from controller.prescale import read_alarms
+from controller.reverts import Reverts
 from controller.sd_notify import Notifier
 from envs.spec import Role, SystemSpec
 from envs.task import Task
@@ -91,6 +94,8 @@ def run_controller(
         stack.callback(journal.close)
         started = {"kind": "start", "at": time.time(), "pid": os.getpid(), "boot": boot_id(), "mode": mode}
         journal.append({**started, "reconciled": guard.reconciled}, durable=True)
+        reverts = Reverts(directory)
+        reverts.tell(journal)
         # CLOCK_BOOTTIME, unlike the monotonic clock, goes on while the host is suspended: readings get old then too.
         plant = LivePlant(spec, components, clock=boot_seconds)
         logger.info("actuators:\n%s", plant.actuators.report())
@@ -110,6 +115,7 @@ def run_controller(
 
         def finish_period(decision: Decision) -> None:
             files.finish_period(decision)
+            reverts.tell(journal)
             notify(notifier, controller)
             if after_step is not None:
                 after_step(controller, decision)
@@ -210,6 +216,7 @@ class CommandFiles:
             else:
                 logger.warning("mode file says %r; allowed are %s", mode, ", ".join(Mode))
         controller.pins = self._pins()
+        controller.alarms = read_alarms(self._directory / FORECAST, time.time())
         rollback = self._directory / ROLLBACK
         if rollback.exists():
             controller.rollback(self._text(ROLLBACK))
