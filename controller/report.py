@@ -114,17 +114,17 @@ def lines(found: Report) -> list[str]:
         ("running", f"{_span(found.running_seconds)}, {found.starts} starts"),
         ("periods", ", ".join(f"{mode} {number}" for mode, number in found.periods.items())),
         ("availability", _percent(found.availability, digits=2)),
-        ("optimizations", f"{found.optimizations} ({found.per_day:.0f} per day of running)"),
+        ("optimizations", f"{found.optimizations}{_per_day(found.per_day)}"),
         *((f"  {name}", str(found.outcomes[name])) for name in (*Outcome, "running")),
         ("kept, of those judged", _interval(found.share(Outcome.KEEP))),
         ("not rolled back", _interval(found.share(Outcome.KEEP, Outcome.INCONCLUSIVE))),
-        ("opportunity to applied", f"p50 {found.delay(0.5):.2f} s, p99 {found.delay(0.99):.2f} s"),
+        ("opportunity to applied", _seconds(found.delay(0.5), found.delay(0.99))),
         ("not done as wanted", "" if per_period else "never"),
         *((f"  {reason}", f"{_percent(share)} of periods") for reason, share in per_period.items()),
         ("changes of mode", "" if found.modes else "none"),
         *((f"  {at}", f"{former} -> {mode}") for at, former, mode in found.modes),
     ]
-    return [f"{name:30}{text}".rstrip() for name, text in rows]
+    return [f"{name:34}{text}".rstrip() for name, text in rows]
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float, float]:
@@ -207,6 +207,14 @@ class _Run:
         seconds = float(times[-1] - times[0]) + period
         result.running_seconds += seconds
         result.due += max(len(times), round(seconds / period) if period > 0 else 0)
+
+
+def _per_day(rate: float) -> str:
+    return "" if math.isnan(rate) else f" ({rate:.0f} per day of running)"
+
+
+def _seconds(median: float, p99: float) -> str:
+    return "unknown" if math.isnan(median) else f"p50 {median:.2f} s, p99 {p99:.2f} s"
 
 
 def _span(seconds: float) -> str:

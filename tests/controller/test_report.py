@@ -46,7 +46,7 @@ def test_the_interval_is_wilsons(successes: int, trials: int, low: float, high: 
 
 def test_without_a_trial_nothing_is_claimed() -> None:
     assert all(math.isnan(figure) for figure in wilson(0, 0))
-    assert "kept, of those judged         unknown" in lines(Report())
+    assert "kept, of those judged             unknown" in lines(Report())
 
 
 def test_optimizations_are_counted_by_what_came_of_them() -> None:
