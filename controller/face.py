@@ -128,6 +128,7 @@ class _Face:
     def __init__(self, state_dir: Path) -> None:
         self._directory = state_dir
         self._one_explanation = threading.Lock()  # each reads the whole journal
+        self._one_command = threading.Lock()  # two pins at once would be one
         self.refused: Counter[int] = Counter({401: 0, 403: 0, 405: 0, 421: 0, 503: 0})
 
     async def healthz(self, _: Request) -> Response:
@@ -181,7 +182,7 @@ class _Face:
         path = request.scope["path"]  # the very text that the gate has looked at
         try:
             fields = _fields(COMMANDS[path], await _object(request))
-            await run_in_threadpool(COMMANDS[path].give, self._directory, **fields)
+            await run_in_threadpool(self._give, COMMANDS[path], fields)
         except (FieldError, ValueError) as error:
             return _error(422, str(error))
         except CommandError as error:
@@ -190,6 +191,10 @@ class _Face:
             return _error(503, f"the command cannot be given: {error.strerror or error}")
         logger.info("accepted %s %s", path, fields)
         return JSONResponse({"accepted": path[1:], **fields}, status_code=202)
+
+    def _give(self, command: Command, fields: Mapping[str, Any]) -> None:
+        with self._one_command:
+            command.give(self._directory, **fields)
 
 
 async def _object(request: Request) -> dict[str, Any]:

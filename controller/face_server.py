@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from controller.access import Tokens
 from controller.commands import TOKENS
@@ -42,12 +43,23 @@ def serve(
     directory = Path(state_dir)
     if not directory.is_dir():
         raise FaceError(f"no state directory {str(directory)!r}; it is made when the controller is started")
-    tokens = Tokens.made(token_file or directory / TOKENS)
     listener = listen(port, path)
-    where = f"unix socket {path}" if path is not None else f"http://{HOST}:{listener.getsockname()[1]}"
-    print(f"{where}, tokens in {tokens.path}", flush=True)
-    config = uvicorn.Config(
-        application(directory, tokens),
+    with contextlib.ExitStack() as stack:
+        stack.callback(listener.close)
+        if path is not None:
+            stack.callback(path.unlink, missing_ok=True)
+        tokens = Tokens.made(token_file or directory / TOKENS)
+        where = f"http://{HOST}:{listener.getsockname()[1]}" if path is None else f"unix socket {path}"
+        print(f"{where}, tokens in {tokens.path}", flush=True)
+        # uvicorn raises the signal again once it has shut down: the socket must be removed, and nothing be printed.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(_config(application(directory, tokens))).run(sockets=[listener])
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
         http="httptools",
         loop="asyncio",
         ws="none",
@@ -59,15 +71,6 @@ def serve(
         timeout_keep_alive=5,
         timeout_graceful_shutdown=2,
     )
-    try:
-        # uvicorn raises the signal again once it has shut down: the socket must be removed, and nothing be printed.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
-    finally:
-        listener.close()
-        if path is not None:
-            path.unlink(missing_ok=True)
 
 
 def listen(port: int | None, path: Path | None) -> socket.socket:

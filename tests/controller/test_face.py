@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,16 @@ def test_a_command_leaves_what_the_controller_looks_for(
 ) -> None:
     assert post(app, tokens, path, fields).status == 202
     assert (tmp_path / file).exists()
+
+
+def test_commands_that_come_at_once_are_all_given(app: ASGIApp, tokens: Tokens, tmp_path: Path) -> None:
+    knobs = {f"knob_{number}": 1.0 for number in range(12)}
+    status = json.loads((tmp_path / "status.json").read_text())
+    (tmp_path / "status.json").write_text(json.dumps({**status, "setting": knobs}))
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda knob: post(app, tokens, "/pin", {"name": knob, "value": 2}), knobs))
+    assert {answer.status for answer in answers} == {202}
+    assert set(read_pins(tmp_path) or ()) == set(knobs)
 
 
 def test_what_was_asked_for_can_be_taken_back(app: ASGIApp, tokens: Tokens, tmp_path: Path) -> None:
