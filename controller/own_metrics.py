@@ -38,6 +38,11 @@ trials_total counter: Optimizations that ended, by outcome.
 trials_running gauge: Optimizations that are being judged.
 opportunity_to_applied_seconds histogram: From the first proposal of a change to being in force.
 refusals_total counter: Differences between what was wanted and what was done, by reason.
+invalid_readings_total counter: Readings that were not believed, by reason and metric.
+valid_readings_ratio gauge: Share of the last period's readings that were believed.
+retraining_asked gauge: Whether the system is no longer what the policies were trained on.
+observation_distance_ratio gauge: Distance of the last observation from what a policy was made with, 1 at its limit.
+strange_observations_total counter: Observations that were unlike what a policy was made with.
 mode gauge: 1 for the mode in force, 0 for the others.
 killed gauge: Whether the kill switch is on.
 paused gauge: Whether an operator has paused it.
