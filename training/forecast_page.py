@@ -137,8 +137,8 @@ def _caption(found: Sequence[Foresight]) -> str:
     dated = first.made_at >= FIRST_DATED
     until = f"{datetime.fromtimestamp(first.expires_at, UTC):%Y-%m-%d %H:%M} UTC" if dated else "2 hours after the end"
     return (
-        "Chance of at least 15 minutes of an hour over the limit. !: confident, as alarms of which 95 of 100 came true "
-        "where the forecaster was made. t: by the hour-of-day table. ?: not predictable, by "
+        "Chance of at least 15 minutes of an hour over the limit. !: a confident alarm, of which 95 of 100 are to come "
+        "true. t: by the hour-of-day table. ?: not predictable, by "
         f"the metric's last week, so the table is shown. -: less than a day is known. Valid until {until}."
     )
 
