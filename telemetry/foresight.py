@@ -29,7 +29,7 @@ class Chance:
         table: what the hour-of-day table says.
         source: `model`, or `table` for a young metric, one on which the model lost to the table in the last week, and
             one that is not predictable.
-        predictable: skill above 0.1 in the last week; None where that cannot be told, as without an issue in it.
+        predictable: skill above 0.1 in the last week; None where that cannot be told, as with no issues in it.
         skill: of what is shown, see `brier_skill`.
         alarm: whether the model is confident: above the threshold of its card, above which 95 of 100 came true, or
             `CONFIDENT` where it has none.
