@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.actuators.cgroup import CgroupCpu, CpuHierarchy
+from controller.actuators.cgroup import CgroupCpu
+from controller.actuators.hierarchy import Hierarchy
 from controller.actuators.process import ProcessCpu
 from controller.components import Component
 from controller.guard import Guard
@@ -98,7 +99,7 @@ def _warden(directory: Path, sleep: Callable[[float], None]) -> str:
 
 def _control_group() -> str:
     with _process() as component:
-        capability = CgroupCpu("doctor", "cpu", component, CpuHierarchy.detect(), uncapped=1.0, total=1.0).probe()
+        capability = CgroupCpu("doctor", "cpu", component, Hierarchy.detect(), uncapped=1.0, total=1.0).probe()
     if not capability.available:
         raise RuntimeError(capability.reason)
     return capability.reason

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from controller.actuators.actuator import Actuator, ActuatorError, Capability
-from controller.actuators.cgroup import CgroupCpu, CpuHierarchy
+from controller.actuators.cgroup import CgroupCpu
+from controller.actuators.hierarchy import Hierarchy
 from controller.actuators.http import HttpKnobs
 from controller.actuators.process import ProcessCpu
 from controller.components import Component
@@ -90,7 +91,7 @@ class Actuators:
 
 
 def build_actuators(
-    spec: SystemSpec, components: Mapping[str, Component], hierarchy: CpuHierarchy | None = None
+    spec: SystemSpec, components: Mapping[str, Component], hierarchy: Hierarchy | None = None
 ) -> Actuators:
     """Probe what works here and take the best for each knob: cgroup, else autogroup nice, else none.
 
@@ -101,7 +102,7 @@ def build_actuators(
     """
     chosen = Actuators()
     try:
-        hierarchy = hierarchy or CpuHierarchy.detect()
+        hierarchy = hierarchy or Hierarchy.detect()
         for name in hierarchy.remove_stale():
             logger.warning("removed group %s, left by a controller that was killed", name)
     except ActuatorError as error:
@@ -115,7 +116,7 @@ def build_actuators(
 
 
 def _candidates(
-    spec: SystemSpec, workload: str, component: Component, hierarchy: CpuHierarchy | None, slot: int
+    spec: SystemSpec, workload: str, component: Component, hierarchy: Hierarchy | None, slot: int
 ) -> list[list[Actuator]]:
     """For each set of knobs, the actuators that could serve, best first."""
     own = [knob for knob in spec.knobs if knob.workload == workload]
