@@ -13,8 +13,8 @@ A step is a JSON object with a `kind`; every kind is idempotent, and does nothin
 | `nice` | `pid`, `start`, `nice` | sets the nice value of all threads of a process tree |
 | `io_priority` | `pid`, `start`, `value` | sets the I/O priority of all threads of a process tree |
 | `rlimit` | `pid`, `start`, `resource`, `soft` | sets the soft limit of all processes of a tree |
-| `knobs` | `path`, `text`, `values`, `signal`, `pid`, `start` | puts keys of a JSON or TOML file back, and sends the signal |
-| `qdisc` | `interface`, `pid`, `start` | takes our queueing discipline from an interface, in the network of a process |
+| `knobs` | `path`, `text`, `values`, `signal`, `pid`, `start` | puts keys of a JSON or TOML file back, and signals |
+| `qdisc` | `interface`, `pid`, `start` | takes our queueing discipline from an interface of a process |
 """
 
 from __future__ import annotations

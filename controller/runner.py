@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from agents.artifact import load
 from agents.heuristics.fallback import fallback_policy
 from agents.policy import Policy
+from controller.actuators.actuator import Actuator
 from controller.commands import (
     JOURNAL,
     KILL,
@@ -55,6 +56,7 @@ def run_controller(
     after_step: Callable[[Controller, Decision], None] | None = None,
     config: ControllerConfig | None = None,
     guard_config: GuardConfig | None = None,
+    own_actuators: Sequence[Actuator] = (),
 ) -> None:
     """Control a running learning system until SIGTERM, SIGINT or `stop`; then restore the setting found at start.
 
@@ -70,6 +72,7 @@ def run_controller(
         after_step: called after each period, on the loop's thread.
         config: limits and windows.
         guard_config: times of lease and warden.
+        own_actuators: for knobs of the program that this runs in; see `CallbackKnobs`.
 
     Raises:
         PlantError: the system cannot be read or set at all.
@@ -86,7 +89,7 @@ def run_controller(
         started = {"kind": "start", "at": time.time(), "pid": os.getpid(), "boot": boot_id(), "mode": mode}
         journal.append({**started, "reconciled": guard.reconciled}, durable=True)
         # CLOCK_BOOTTIME, unlike the monotonic clock, goes on while the host is suspended: readings get old then too.
-        plant = LivePlant(spec, components, clock=boot_seconds)
+        plant = LivePlant(spec, components, clock=boot_seconds, own_actuators=own_actuators)
         logger.info("actuators:\n%s", plant.actuators.report())
         atexit.register(plant.close)
         stack.callback(atexit.unregister, plant.close)

@@ -86,8 +86,8 @@ class Knob(_Strict):
     reload: Literal["", "SIGHUP", "SIGUSR1", "SIGUSR2"] = ""
     """Signal that tells the component to read its `file` again; empty: it looks at the file's time by itself."""
     cost: Literal["live", "drain", "restart"] = "live"
-    """What a change costs the component: nothing, an idle moment, or a restart, which is made in `restart_windows`
-    only. The latter two need the workload's `in_flight`: nothing is changed while there is anything that may be lost."""
+    """What a change costs the component: nothing, an idle moment, or a restart, which waits for `restart_windows`. The
+    latter two need the workload's `in_flight`: nothing is changed while there is anything that may be lost."""
     help: str = ""
 
     @model_validator(mode="after")
@@ -151,6 +151,19 @@ class WorkloadObjective(_Strict):
     """Largest `done / wanted` that counts; above 1, working off a backlog is useful too."""
     in_flight: str | None = None
     """Metric: what a restart would lose, such as requests in a queue; knobs that are not `live` wait until it is 0."""
+
+    def check(self, workload: str, known: list[str], knobs: list[str]) -> None:
+        """Look whether the metrics and knobs that it uses are there.
+
+        Raises:
+            ValueError: one is not.
+        """
+        for name in (self.done, self.wanted, self.cpu_used, self.memory_used, self.in_flight):
+            if name is not None:
+                _require(name, known, f"workload {workload} uses metric")
+        for knob in (self.cpu_knob, self.memory_knob, self.storage_knob, self.network_knob):
+            if knob is not None:
+                _require(knob, knobs, f"workload {workload} uses knob")
 
 
 class Prices(_Strict):
@@ -218,26 +231,23 @@ class SystemSpec(_Strict):
         for slo in self.slos:
             _require(slo.metric, known, f"slo {slo.name} uses metric")
         for workload, objective in self.workloads.items():
-            for name in (objective.done, objective.wanted, objective.cpu_used, objective.memory_used):
-                _require(name, known, f"workload {workload} uses metric")
-            if objective.in_flight is not None:
-                _require(objective.in_flight, known, f"workload {workload} uses metric")
-            for knob in (objective.cpu_knob, objective.memory_knob, objective.storage_knob, objective.network_knob):
-                if knob is not None:
-                    _require(knob, knobs, f"workload {workload} uses knob")
+            objective.check(workload, known, knobs)
+        self._check_hosts(known, knobs)
+        for name in (self.storage_written, self.network_moved):
+            _require(name, known, "the spec uses metric")
         for entry in self.knobs:
             held = self.workloads.get(entry.workload)
             if entry.cost != "live" and (held is None or held.in_flight is None):
                 raise ValueError(f"knob {entry.name} of cost {entry.cost!r} needs in_flight of {entry.workload}")
-        if self.hosts_knob is not None:
-            _require(self.hosts_knob, knobs, "hosts_knob uses knob")
-        if self.hosts_knob is not None and self.memory_bytes is None:
-            raise ValueError("a spec with hosts_knob needs memory_bytes: the memory of a host, which is paid for")
-        if self.hosts_knob is not None:
-            _require(self.ready_hosts, known, "the spec uses metric")
-        for name in (self.storage_written, self.network_moved):
-            _require(name, known, "the spec uses metric")
         return self
+
+    def _check_hosts(self, known: list[str], knobs: list[str]) -> None:
+        if self.hosts_knob is None:
+            return
+        _require(self.hosts_knob, knobs, "hosts_knob uses knob")
+        if self.memory_bytes is None:
+            raise ValueError("a spec with hosts_knob needs memory_bytes: the memory of a host, which is paid for")
+        _require(self.ready_hosts, known, "the spec uses metric")
 
     @classmethod
     def load(cls, source: str | Path) -> SystemSpec:

@@ -14,7 +14,6 @@ from controller.components import Component
 from controller.revert import Step
 from telemetry.processes import ids_in, process_start, process_tree
 
-
 UNLIMITED = {"cpu.max": "max 100000", "cpu.weight": "100", "cpuset.cpus": "", "memory.high": "max", "pids.max": "max"}
 """What a version 2 group has while a controller is not turned on for it; systemd does that with the first property."""
 

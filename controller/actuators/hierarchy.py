@@ -1,4 +1,4 @@
-"""A control group tree of the host, cgroup v1 or v2: where a controller is mounted, and what is done with its groups."""
+"""A control group tree of the host, cgroup v1 or v2: where a controller is, and what is done with its groups."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ from controller.components import Component
 from controller.revert import Step
 from telemetry.processes import process_start, process_tree, thread_ids
 
-
 NO_LIMIT = 1 << 60
 """Version 1 says a number of about 2 to the 63 where it means none."""
 
