@@ -187,7 +187,7 @@ def write_text(path: Path, text: str) -> None:
         ActuatorError: the kernel refused.
     """
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
         try:
             os.write(descriptor, text.encode())
         finally:

@@ -9,7 +9,7 @@ from controller.actuators.hierarchy import write_text
 from controller.actuators.limits import CgroupLimit
 
 HEADROOM_BYTES, HEADROOM_SHARE = 16 << 20, 0.05
-"""Kept free above what cannot be reclaimed: the larger of both. What grows into a limit is killed (v1) or hangs (v2)."""
+"""Kept free above what cannot be reclaimed: the larger of both. What grows into a limit is killed (v1) or hangs."""
 RECLAIM_STEP_BYTES, RECLAIM_STEPS = 32 << 20, 4
 """Per call: a step of so much takes about 10 ms for clean page cache, so a call stays well within a period."""
 MOST_PRESSURE = 5.0
