@@ -83,9 +83,9 @@ def test_knobs_in_one_file_are_set_together(build, tmp_path):
 
 
 def test_a_function_of_the_caller_serves_its_knob(build, tmp_path):
-    settings = {"training_threads": 8.0}
+    settings = {"training_depth": 8.0}
     own = CallbackKnobs("training", settings.copy, settings.update)
-    spec = spec_with(tmp_path, {"name": "training_threads", "actuator": "callback"})
+    spec = spec_with(tmp_path, {"name": "training_depth", "actuator": "callback"})
     assert own in build(spec, own=[own]).used
     assert "no function was given for it" in build(spec).report()
 
