@@ -112,7 +112,10 @@ class WorkloadGroup:
         Raises:
             ActuatorError: there is no such file.
         """
-        return read_text(self.folder / name)
+        path = self.folder / name
+        if self._unit is not None and name in UNLIMITED and not path.exists():
+            return UNLIMITED[name]
+        return read_text(path)
 
     def found(self, name: str) -> str:
         """What a file held before our first write; empty in a group of ours, which held nothing.
@@ -124,8 +127,6 @@ class WorkloadGroup:
             return ""
         if name in self._restores:
             return self._restores[name]
-        if self._unit is not None and name in UNLIMITED and not (self.folder / name).exists():
-            return UNLIMITED[name]
         return self.read(name).strip()
 
     def write(self, name: str, text: str, restore: str | None = None) -> None:

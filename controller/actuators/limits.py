@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from controller.actuators.actuator import ActuatorError, Capability
 from controller.actuators.group import WorkloadGroup
-from controller.actuators.hierarchy import Hierarchy
+from controller.actuators.hierarchy import Hierarchy, read_text
 from controller.components import Component
 from controller.revert import Step
 from telemetry.processes import process_start, process_tree, thread_ids
@@ -186,7 +186,10 @@ class Processors(CgroupLimit):
 
     def _allowed(self) -> str:
         name = "cpuset.cpus.effective" if self.v2 else "cpuset.cpus"
-        return (self._group.folder.parent / name).read_text().strip()
+        folder = self._group.folder.parent
+        while not (folder / name).exists() and folder != folder.parent:
+            folder = folder.parent  # the controller is not turned on here (v2): what holds is further up
+        return read_text(folder / name).strip()
 
 
 class Processes(CgroupLimit):
