@@ -25,7 +25,7 @@ from controller.revert import revert_all
 from telemetry.processes import process_start
 
 MOUNT, DEVICE, WORKER = Path("/sys/fs/cgroup"), "/dev/nvme0n1", 1000
-MIB, SECONDS = 1 << 20, 30
+MIB, SECONDS = 1 << 20, 60
 BUSY = "while True: pass"
 HOLDING = "import time; held = bytearray(96 << 20); held[::4096] = b'x' * len(held[::4096]); time.sleep(600)"
 WRITING = f"""
@@ -62,8 +62,7 @@ class Process:
             self.child = subprocess.Popen(command, start_new_session=True)
             self.pid = self.child.pid
         self.component = Component("serving", "", self.pid, process_start(self.pid))
-        while f"{self.pid}" and "python" not in Path(f"/proc/{self.pid}/comm").read_text():
-            time.sleep(0.01)
+        until(lambda: "python" in Path(f"/proc/{self.pid}/comm").read_text())
         time.sleep(0.5)  # until it is at work
 
     def alive(self) -> bool:
@@ -121,8 +120,28 @@ def group_of(process: Process) -> Path:
     return MOUNT / Path(f"/proc/{process.pid}/cgroup").read_text().strip()[4:]
 
 
-def about(found: float, expected: float, share: float = 0.25) -> None:
-    assert abs(found - expected) <= share * expected, f"{found:.3f} is not about {expected:.3f}"
+def about(measure: Callable[[], float], expected: float, share: float = 0.25) -> None:
+    """A few times, since a virtual machine on a busy host stands still now and then."""
+    found: list[float] = []
+    while not found or abs(found[-1] - expected) > share * expected:
+        assert len(found) < 6, f"{found} are not about {expected:g}"
+        found.append(measure())
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait; the alarm of the test ends it otherwise."""
+    while not condition():
+        time.sleep(0.05)
+
+
+def resident(process: Process) -> int:
+    """Bytes."""
+    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * 4096
+
+
+def cached(process: Process) -> int:
+    """Bytes of page cache that are charged to the process's group."""
+    return int(dict(line.split() for line in (group_of(process) / "memory.stat").read_text().splitlines())["file"])
 
 
 def as_found(process: Process, before: tuple[Path, dict[str, str]]) -> None:
@@ -150,13 +169,13 @@ def cpu_quota_holds_and_is_taken_back() -> None:
         for cores in (0.2, 0.5):
             in_force = actuator.apply({"knob": cores})["knob"]
             assert abs(in_force - cores) < 0.01, in_force
-            about(process.cpu(), cores)
+            about(process.cpu, cores)
         actuator.undo()
         as_found(process, before)
         actuator.apply({"knob": 0.2})
         assert revert_all(steps) == ([], []), revert_all(steps)
         as_found(process, before)
-        about(process.cpu(), 1.0)
+        about(process.cpu, 1.0)
 
 
 @test("bare", "systemd")
@@ -167,7 +186,7 @@ def weights_share_a_processor() -> None:
         actuators = [limit(CpuWeight, light, 100.0), limit(CpuWeight, heavy, 100.0, "training")]
         assert actuators[0].apply({"knob": 100.0}) == {"knob": 100.0}
         assert actuators[1].apply({"knob": 400.0}) == {"knob": 400.0}
-        about(light.cpu(2.0), 0.2)
+        about(lambda: light.cpu(2.0), 0.2)
         for actuator in actuators:
             actuator.undo()
 
@@ -187,15 +206,16 @@ def processors_are_restricted_and_given_back() -> None:
 @test("bare", "delegated", "systemd")
 def memory_is_never_limited_below_what_is_held() -> None:
     with Process(HOLDING) as process:
+        until(lambda: resident(process) > 96 * MIB)
         if part == "systemd":
             before, actuator = limits_of(process), limit(Memory, process, 4e9)
             steps = actuator.revert_steps()
+            refusal = ""
             try:
                 actuator.apply({"knob": 64.0 * MIB})
             except ActuatorError as error:
-                assert "cannot be reclaimed" in str(error), error
-            else:
-                raise AssertionError("a limit below what is held was set")
+                refusal = str(error)
+            assert "cannot be reclaimed" in refusal, refusal
             assert actuator.apply({"knob": 256.0 * MIB}) == {"knob": 256.0 * MIB}
             assert process.alive()
             assert revert_all(steps) == ([], [])
@@ -209,13 +229,12 @@ def memory_is_never_limited_below_what_is_held() -> None:
 
 @test("bare")
 def page_cache_is_reclaimed_before_memory_is_limited() -> None:
-    script = f"import time; time.sleep(1.5); f = open({DEVICE!r}, 'rb'); [f.read(1 << 20) for _ in range(56)]; time.sleep(600)"
+    script = f"import time; time.sleep(3.0); f = open({DEVICE!r}, 'rb'); [f.read(1 << 20) for _ in range(56)]; "
+    script += "time.sleep(600)"
     with Process(script) as process:
         actuator = limit(Memory, process, 4e9)
         actuator.apply({"knob": 2e9})
-        current = group_of(process) / "memory.current"
-        while int(current.read_text()) < 56 * MIB:
-            time.sleep(0.1)
+        until(lambda: cached(process) >= 55 * MIB)  # the kernel counts it late, by up to two seconds
         in_force = [actuator.apply({"knob": 46.0 * MIB})["knob"] for _ in range(4)]
         assert in_force[-1] == 46 * MIB, in_force
         assert process.alive()
@@ -225,23 +244,20 @@ def page_cache_is_reclaimed_before_memory_is_limited() -> None:
 @test("bare", "systemd")
 def storage_bandwidth_holds_and_is_taken_back() -> None:
     with Process(WRITING) as process:
-        free = process.written()
+        about(lambda: min(process.written(), 2e7), 2e7)
         actuator = limit(Storage, process, 1e9, target=DEVICE)
         assert actuator.apply({"knob": 1e6}) == {"knob": 1e6}
-        time.sleep(0.5)
-        about(process.written(2.0), 1e6, 0.4)
+        about(lambda: process.written(2.0), 1e6, 0.4)
         actuator.undo()
-        time.sleep(0.5)
-        after = process.written()
-        left = (group_of(process) / "io.max").read_text() if (group_of(process) / "io.max").exists() else "no file"
-        assert after > max(2e6, 0.3 * free), f"{after:.3g} after {free:.3g} before, {left!r}"
+        about(lambda: min(process.written(), 2e7), 2e7)
 
 
 @test("bare", "systemd")
 def processes_are_limited() -> None:
     script = """
-import os, time
-time.sleep(1.5)
+import os, signal, time
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+signal.sigwait([signal.SIGUSR1])
 for _ in range(20):
     try:
         if not os.fork():
@@ -254,7 +270,9 @@ time.sleep(600)
     with Process(script) as process:
         actuator = limit(Processes, process, 1000.0)
         assert actuator.apply({"knob": 6.0}) == {"knob": 6.0}
-        time.sleep(2.0)
+        until(lambda: "SigBlk:\t0000000000000200" in Path(f"/proc/{process.pid}/status").read_text())
+        os.kill(process.pid, signal.SIGUSR1)
+        until(lambda: "max 0" not in (group_of(process) / "pids.events").read_text())
         inside = (group_of(process) / "cgroup.procs").read_text().split()
         assert len(inside) == 6, inside
         actuator.undo()
@@ -289,7 +307,7 @@ def a_workload_alone_in_its_group_keeps_it() -> None:
         steps = memory.revert_steps() + quota.revert_steps()
         memory.apply({"knob": 128.0 * MIB})
         quota.apply({"knob": 0.2})
-        about(process.cpu(), 0.2)
+        about(process.cpu, 0.2)
         assert group_of(process) == container
         assert revert_all(steps) == ([], [])
         as_found(process, before)
@@ -365,6 +383,7 @@ def give_up(*_: object) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGALRM, give_up)
     part = sys.argv[1]
+    print(flush=True)  # after what the firmware has left on the line
     failures = run(part)
     print(f"end of {part}", flush=True)
     if part == "systemd":
