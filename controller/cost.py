@@ -35,7 +35,9 @@ class CostGate:
             windows = ", ".join(self._spec.restart_windows) or "none is set"
             return f"{known.name} restarts {known.workload}, which is allowed in restart_windows only ({windows})"
         metric = self._spec.workloads[known.workload].in_flight or ""
-        in_flight = math.nan if snapshot is None else float(snapshot.values[self._spec.catalogue.index(metric)])
+        in_flight = math.nan
+        if snapshot is not None and snapshot.values.shape == (len(self._spec.metrics),):
+            in_flight = float(snapshot.values[self._spec.catalogue.index(metric)])
         if in_flight != 0.0:  # NaN too: what is not known may be lost
             return f"{known.name} waits until nothing of {known.workload} can be lost: {metric} is {in_flight:g}"
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -54,18 +55,23 @@ def replace(path: str, text: str) -> None:
     Raises:
         KnobFileError: it cannot be written.
     """
+    path = os.path.realpath(path)  # a link goes on leading to it
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
-        mode = os.stat(path).st_mode & 0o7777
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        former = os.stat(path)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, former.st_mode & 0o7777)
         try:
-            os.fchmod(descriptor, mode)
+            with contextlib.suppress(PermissionError):  # whoever may not give files away owns it already
+                os.fchown(descriptor, former.st_uid, former.st_gid)
+            os.fchmod(descriptor, former.st_mode & 0o7777)
             os.write(descriptor, text.encode())
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.replace(temporary, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
         raise KnobFileError(f"cannot write {path}: {error.strerror}") from None
 
 

@@ -6,12 +6,7 @@ import time
 
 import pytest
 
-from controller.components import Component
-from telemetry.processes import process_start, process_tree
-
-
-def component(pid, name="serving"):
-    return Component(name, "", pid, process_start(pid))
+from telemetry.processes import process_tree
 
 
 @pytest.fixture

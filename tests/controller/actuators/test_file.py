@@ -101,6 +101,15 @@ def test_a_reader_sees_the_old_file_or_the_new_one(actuator, path):
     assert [entry for entry in os.listdir(path.parent) if entry.endswith(".tmp")] == []
 
 
+def test_a_link_goes_on_leading_to_the_file(actuator, path, tmp_path):
+    link = tmp_path / f"link{path.suffix}"
+    link.symlink_to(path)
+    linked = FileKnobs("training", KEYS, Component("training", ""), str(link), "")
+    linked.apply({"training_loader_workers": 8.0})
+    assert link.is_symlink()
+    assert actuator.read()["training_loader_workers"] == 8.0
+
+
 def test_the_component_gets_its_signal_after_a_change_and_after_the_way_back(path, run_python):
     script = """
 import signal, sys
