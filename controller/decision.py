@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
+from controller.opportunities import Opportunity
 from controller.shield import Refusal
 from controller.trial import Trial, Verdict
 from envs.spec import Role, SystemSpec
@@ -43,6 +44,10 @@ class Decision:
         verdicts: of the trials that ended.
         complete: whether no reading was missing.
         stage_seconds: by stage.
+        period: number of it since the start.
+        opportunities: what could be better, from measurements alone; the largest expected gain first.
+        inputs: all that it was decided from, as plain values; see `controller.period.Inputs`.
+        effect: what became of it, as plain values; see `controller.period.Effect`.
     """
 
     time: float
@@ -59,6 +64,10 @@ class Decision:
     verdicts: list[Verdict] = field(default_factory=list)
     complete: bool = True
     stage_seconds: dict[str, float] = field(default_factory=dict)
+    period: int = 0
+    opportunities: Sequence[Opportunity] = ()
+    inputs: dict[str, Any] = field(default_factory=dict)
+    effect: dict[str, Any] = field(default_factory=dict)
 
     @property
     def changed(self) -> bool:
@@ -66,21 +75,24 @@ class Decision:
         return bool((self.setting != self.before).any())
 
 
-def intent_record(spec: SystemSpec, decision: Decision) -> dict[str, Any]:
-    """What is about to be changed: written before it is done, so that a crash leaves no unknown setting in force."""
-    return {
-        "kind": "intent",
-        "boot": boot_id(),
-        "time": decision.time,
-        "at": decision.at,
-        "knobs": changes(spec, decision.before, decision.wanted),
-    }
+def intent_record(spec: SystemSpec, seconds: float, at: str, before: np.ndarray, wanted: np.ndarray) -> dict[str, Any]:
+    """What is about to be changed: written before it is done, so that a crash leaves no unknown setting in force.
+
+    Args:
+        spec: whose knobs.
+        seconds: time of the period, on the plant's clock.
+        at: wall clock, ISO 8601.
+        before: (n_knobs,) in force.
+        wanted: (n_knobs,) to be in force.
+    """
+    return {"kind": "intent", "boot": boot_id(), "time": seconds, "at": at, "knobs": changes(spec, before, wanted)}
 
 
 def decision_record(spec: SystemSpec, decision: Decision) -> dict[str, Any]:
     """A decision as it stands in the journal; holds and refusals too."""
     return {
         "kind": "decision",
+        "period": decision.period,
         "time": decision.time,
         "at": decision.at,
         "mode": decision.mode,
@@ -91,13 +103,13 @@ def decision_record(spec: SystemSpec, decision: Decision) -> dict[str, Any]:
         },
         "reasons": [{"reason": reason.reason, "detail": reason.detail} for reason in decision.reasons],
         "allowed": changes(spec, decision.before, decision.wanted),
-        "before": decision.before,
-        "setting": decision.setting,
         "opened": [_opened(spec, trial, decision) for trial in decision.opened],
         "verdicts": [
             {"id": v.trial.id, "outcome": v.outcome, "reason": v.reason, "gain": v.gain} for v in decision.verdicts
         ],
         "stage_seconds": {stage: round(seconds, 6) for stage, seconds in decision.stage_seconds.items()},
+        "inputs": decision.inputs,
+        "effect": decision.effect,
     }
 
 
@@ -129,6 +141,13 @@ def _opened(spec: SystemSpec, trial: Trial, decision: Decision) -> dict[str, Any
             spec.knobs[knob].name: (old, new)
             for knob, old, new in zip(trial.knobs, trial.before, trial.after, strict=True)
         },
+        "opportunity": _answered(trial, decision.opportunities),
         "seen_at": trial.seen_at,
         "applied_at": trial.applied_at,
     }
+
+
+def _answered(trial: Trial, opportunities: Sequence[Opportunity]) -> dict[str, Any] | None:
+    """The opportunity that a change answers, the largest of its workload and role; None if measurements show none."""
+    own = [one for one in opportunities if (one.workload, one.role) == (trial.workload, trial.role)]
+    return own[0].record() if own else None

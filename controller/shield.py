@@ -37,6 +37,8 @@ class Reason(StrEnum):
     NO_BASELINE = "no_baseline"
     NO_PROPOSAL = "no_proposal"
     FALLBACK = "fallback"
+    INVALID = "invalid"
+    OUT_OF_DISTRIBUTION = "out_of_distribution"
     ACTUATOR = "actuator"
     JOURNAL = "journal"
     RESTORED = "restored"
@@ -45,6 +47,7 @@ class Reason(StrEnum):
     KILLED = "killed"
     DEMOTED = "demoted"
     BLIND = "blind"
+    FORECAST = "forecast"
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class ShieldConfig:
 
 
 @dataclass
-class _Motion:
+class Motion:
     """What is remembered of one knob, for the flap budget."""
 
     direction: int = 0
@@ -96,6 +99,8 @@ class Shield:
         config: the limits.
     """
 
+    STATE = ("_motion", "_changed_at")
+
     def __init__(self, spec: SystemSpec, config: ShieldConfig | None = None) -> None:
         self.spec, self.config = spec, config or ShieldConfig()
         self._scaling = KnobScaling(spec.knobs)
@@ -111,7 +116,7 @@ class Shield:
         self._guards = tuple(name for name in catalogue.names if name in guards)
         self._guard_index = catalogue.indices(self._guards)
         self._guard_low = np.array([catalogue[name].low for name in self._guards])
-        self._motion = [_Motion(tokens=self.config.reversal_burst, filled_at=-np.inf) for _ in spec.knobs]
+        self._motion = [Motion(tokens=self.config.reversal_burst, filled_at=-np.inf) for _ in spec.knobs]
         self._changed_at: dict[str, float] = {}
 
     def check(
@@ -270,7 +275,7 @@ class Shield:
         """Which knobs are CPU grants that grow, (n_knobs,)."""
         return self._is_cpu & (setting > current)
 
-    def _tokens(self, motion: _Motion, now: float) -> float:
+    def _tokens(self, motion: Motion, now: float) -> float:
         if not np.isfinite(motion.filled_at):
             return self.config.reversal_burst
         filled = motion.tokens + max(0.0, now - motion.filled_at) * self.config.reversals_per_hour / 3600.0

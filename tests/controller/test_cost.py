@@ -1,6 +1,10 @@
+import json
+
 import numpy as np
 import pytest
 
+from controller.decision import Mode
+from controller.period import Inputs
 from controller.shield import Reason, Shield
 from envs.spec import SpecError, SystemSpec
 from plants import HEALTHY
@@ -85,3 +89,11 @@ def test_a_window_that_is_no_time_of_day_is_refused_in_one_line(spec, tmp_path, 
     path.write_text(f'extends = "reference"\nrestart_windows = ["{window}"]\n')
     with pytest.raises(SpecError, match=r"restart_windows"):
         SystemSpec.load(path)
+
+
+@pytest.mark.clause("D7")
+@pytest.mark.parametrize("hour", [0.0, 23.25, float("nan")])
+def test_the_time_of_day_stands_in_the_journal(spec, hour):
+    inputs = Inputs(10.0, snapshot(spec, hour, 0.0), spec.default_setting, Mode.ACT)
+    day = Inputs.of(json.loads(json.dumps(inputs.plain()))).snapshot.day
+    assert day == hour / 24 or np.isnan([day, hour]).all()
