@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from agents.artifact import load
 from agents.heuristics.fallback import fallback_policy
 from agents.policy import Policy
+from controller.actuators.actuator import Actuator
 from controller.commands import (
     FORECAST,
     JOURNAL,
@@ -63,6 +64,7 @@ def run_controller(
     config: ControllerConfig | None = None,
     guard_config: GuardConfig | None = None,
     limits: Limits | None = None,
+    own_actuators: Sequence[Actuator] = (),
 ) -> None:
     """Control a running learning system until SIGTERM, SIGINT or `stop`; then restore the setting found at start.
 
@@ -79,6 +81,7 @@ def run_controller(
         config: limits and windows.
         guard_config: times of lease and warden.
         limits: what the controller itself may cost.
+        own_actuators: for knobs of the program that this runs in; see `CallbackKnobs`.
 
     Raises:
         PlantError: the system cannot be read or set at all.
@@ -97,7 +100,7 @@ def run_controller(
         reverts = Reverts(directory)
         reverts.tell(journal)
         # CLOCK_BOOTTIME, unlike the monotonic clock, goes on while the host is suspended: readings get old then too.
-        plant = LivePlant(spec, components, clock=boot_seconds)
+        plant = LivePlant(spec, components, clock=boot_seconds, own_actuators=own_actuators)
         logger.info("actuators:\n%s", plant.actuators.report())
         atexit.register(plant.close)
         stack.callback(atexit.unregister, plant.close)
