@@ -15,7 +15,7 @@ from controller.revert import Step
 from telemetry.processes import ids_in, process_start, process_tree
 
 UNLIMITED = {"cpu.max": "max 100000", "cpu.weight": "100", "cpuset.cpus": "", "memory.high": "max", "pids.max": "max"}
-"""What a version 2 group has while a controller is not turned on for it; systemd does that with the first property."""
+"""What a version 2 group has while a controller is not turned on for it, as with the first limit of its kind."""
 
 
 class WorkloadGroup:
@@ -113,7 +113,7 @@ class WorkloadGroup:
             ActuatorError: there is no such file.
         """
         path = self.folder / name
-        if self._unit is not None and name in UNLIMITED and not path.exists():
+        if self._hierarchy.version == 2 and name in UNLIMITED and path.parent.is_dir() and not path.exists():
             return UNLIMITED[name]
         return read_text(path)
 

@@ -294,6 +294,25 @@ def a_pause_is_complete_and_ends() -> None:
         as_found(process, before)
 
 
+@test("bare", "delegated")
+def limits_share_a_group() -> None:
+    with Process(BUSY) as process:
+        before, hierarchy = limits_of(process), Hierarchy.detect()
+        group = WorkloadGroup("serving", process.component, hierarchy)
+        quota = CgroupCpu("serving", "cpu", process.component, hierarchy, uncapped=2.0, total=2.0, group=group)
+        memory = Memory("serving", "memory", Hierarchy.detect("memory"), group, unlimited=4e9)
+        tasks = Processes("serving", "tasks", Hierarchy.detect("pids"), group, unlimited=1000.0)
+        for actuator, value in ((quota, 0.2), (memory, 256.0 * MIB), (tasks, 20.0)):
+            knob = actuator.knobs[0]
+            assert actuator.read()[knob] > value
+            assert abs(actuator.apply({knob: value})[knob] - value) < 0.01
+        about(process.cpu, 0.2)
+        steps = [step for actuator in (quota, memory, tasks) for step in actuator.revert_steps()]
+        assert revert_all(steps) == ([], [])
+        as_found(process, before)
+        assert memory.read() == {"memory": 4e9}
+
+
 @test("bare")
 def a_workload_alone_in_its_group_keeps_it() -> None:
     container = MOUNT / "container"
