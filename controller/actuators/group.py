@@ -113,9 +113,12 @@ class WorkloadGroup:
             ActuatorError: there is no such file.
         """
         path = self.folder / name
-        if self._hierarchy.version == 2 and name in UNLIMITED and path.parent.is_dir() and not path.exists():
-            return UNLIMITED[name]
-        return read_text(path)
+        try:
+            return read_text(path)
+        except ActuatorError:  # it may go while it is read: systemd turns off what has no limit left
+            if self._hierarchy.version == 2 and name in UNLIMITED and path.parent.is_dir() and not path.exists():
+                return UNLIMITED[name]
+            raise
 
     def found(self, name: str) -> str:
         """What a file held before our first write; empty in a group of ours, which held nothing.

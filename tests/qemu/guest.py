@@ -153,7 +153,7 @@ def as_found(process: Process, before: tuple[Path, dict[str, str]]) -> None:
 
 def limits_of(process: Process) -> tuple[Path, dict[str, str]]:
     group = group_of(process)
-    defaults = {"cpu.max": "max 100000", "cpu.weight": "100", "memory.high": "max", "pids.max": "", "cpuset.cpus": ""}
+    defaults = {"cpu.max": "max 100000", "cpu.weight": "100", "memory.high": "max", "pids.max": "max", "cpuset.cpus": ""}
     found = {}
     for name, default in defaults.items():
         path = group / name
