@@ -15,7 +15,7 @@ from controller.revert import Step
 from telemetry.processes import ids_in, process_start, process_tree
 
 UNLIMITED = {"cpu.max": "max 100000", "cpu.weight": "100", "cpuset.cpus": "", "memory.high": "max", "pids.max": "max"}
-"""What a version 2 group has while a controller is not turned on for it; systemd does that with the first property."""
+"""What a version 2 group has while a controller is not turned on for it, as with the first limit of its kind."""
 
 
 class WorkloadGroup:
@@ -113,9 +113,12 @@ class WorkloadGroup:
             ActuatorError: there is no such file.
         """
         path = self.folder / name
-        if self._unit is not None and name in UNLIMITED and not path.exists():
-            return UNLIMITED[name]
-        return read_text(path)
+        try:
+            return read_text(path)
+        except ActuatorError:  # it may go while it is read: systemd turns off what has no limit left
+            if self._hierarchy.version == 2 and name in UNLIMITED and path.parent.is_dir() and not path.exists():
+                return UNLIMITED[name]
+            raise
 
     def found(self, name: str) -> str:
         """What a file held before our first write; empty in a group of ours, which held nothing.

@@ -33,7 +33,7 @@ class Memory(CgroupLimit):
 
     def check(self, value: float) -> None:
         """Refuse to lower the limit below what cannot be reclaimed, or under pressure."""
-        if not self._group.in_use or value >= self._value():
+        if not self._group.in_use or not (self._group.folder / self.file).exists() or value >= self._value():
             return
         used = self._used()
         floor = used + max(HEADROOM_BYTES, HEADROOM_SHARE * used)

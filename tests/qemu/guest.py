@@ -153,7 +153,7 @@ def as_found(process: Process, before: tuple[Path, dict[str, str]]) -> None:
 
 def limits_of(process: Process) -> tuple[Path, dict[str, str]]:
     group = group_of(process)
-    defaults = {"cpu.max": "max 100000", "cpu.weight": "100", "memory.high": "max", "pids.max": "", "cpuset.cpus": ""}
+    defaults = {"cpu.max": "max 100000", "cpu.weight": "100", "memory.high": "max", "pids.max": "max", "cpuset.cpus": ""}
     found = {}
     for name, default in defaults.items():
         path = group / name
@@ -292,6 +292,25 @@ def a_pause_is_complete_and_ends() -> None:
         actuator.undo()
         assert process.cpu(0.5) > 0.2
         as_found(process, before)
+
+
+@test("bare", "delegated")
+def limits_share_a_group() -> None:
+    with Process(BUSY) as process:
+        before, hierarchy = limits_of(process), Hierarchy.detect()
+        group = WorkloadGroup("serving", process.component, hierarchy)
+        quota = CgroupCpu("serving", "cpu", process.component, hierarchy, uncapped=2.0, total=2.0, group=group)
+        memory = Memory("serving", "memory", Hierarchy.detect("memory"), group, unlimited=4e9)
+        tasks = Processes("serving", "tasks", Hierarchy.detect("pids"), group, unlimited=1000.0)
+        for actuator, value in ((quota, 0.2), (memory, 256.0 * MIB), (tasks, 20.0)):
+            knob = actuator.knobs[0]
+            assert actuator.read()[knob] > value
+            assert abs(actuator.apply({knob: value})[knob] - value) < 0.01
+        about(process.cpu, 0.2)
+        steps = [step for actuator in (quota, memory, tasks) for step in actuator.revert_steps()]
+        assert revert_all(steps) == ([], [])
+        as_found(process, before)
+        assert memory.read() == {"memory": 4e9}
 
 
 @test("bare")

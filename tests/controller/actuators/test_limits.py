@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.actuators.actuator import ActuatorError
+from controller.actuators.cgroup import CgroupCpu
 from controller.actuators.group import WorkloadGroup
 from controller.actuators.hierarchy import Hierarchy, own_group
 from controller.actuators.limits import CpuWeight, Pause, Processes, Processors, processors_in
@@ -304,6 +305,20 @@ def test_a_knob_at_its_upper_end_does_not_lift_the_limit_of_a_container(unified,
     assert (unified / "container/memory.high").read_text() == "8000000000"
     limit.undo()
     assert (unified / "container/memory.high").read_text() == "8000000000\n"
+
+
+def test_version_2_limits_share_a_group_in_which_controllers_are_turned_on_one_by_one(unified, child):
+    hierarchy = Hierarchy(unified, 2, "cpu")
+    group = WorkloadGroup("serving", component(child.pid), hierarchy, "trimtab")
+    quota = CgroupCpu("serving", "cpu", component(child.pid), hierarchy, uncapped=2.0, total=2.0, group=group)
+    memory = Memory("serving", KNOB, Hierarchy(unified, 2, "memory"), group, unlimited=4e9)
+    for name in ("memory.high", "memory.current", "memory.stat", "memory.pressure"):
+        (unified / "trimtab/serving" / name).unlink()
+    quota.apply({"cpu": 0.5})
+    assert memory.read() == {KNOB: 4e9}
+    memory.check(1e9)
+    (unified / "trimtab/serving/cpu.max").unlink()
+    assert quota.read() == {"cpu": 2.0}
 
 
 def test_a_partition_counts_as_its_whole_device(monkeypatch, tmp_path):
