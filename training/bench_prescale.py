@@ -23,6 +23,7 @@ from controller.loop import Controller
 from controller.prescale import PrescaleConfig
 from controller.runner import load_policies
 from controller.shield import Reason
+from envs.recent import Recent
 from envs.simulator.simulated_plant import SimulatedPlant
 from envs.spec import Role, SystemSpec
 from envs.task import Task
@@ -38,7 +39,12 @@ NEVER = PrescaleConfig(chance=2.0)
 
 
 def bench_prescale(
-    chances: tuple[float, ...] = (0.9,), *, episodes: int = 2, periods: int = 240, which: Set = "test"
+    chances: tuple[float, ...] = (0.9,),
+    *,
+    episodes: int = 2,
+    periods: int = 240,
+    which: Set = "test",
+    days: int | None = None,
 ) -> dict[str, Any]:
     """Efficiency and SLO attainment with pre-scaling, against the same controller without it.
 
@@ -47,11 +53,13 @@ def bench_prescale(
         episodes: on each demand.
         periods: that count in each.
         which: set of the protocol's generated days.
+        days: only so many of them; None for all.
     """
     spec = SystemSpec.load("reference")
-    demands = load_protocol().demands(which, spec.control_period_seconds)
+    demands = load_protocol().demands(which, spec.control_period_seconds)[:days]
     policies = load_policies("models", spec)
     without, _ = _arm(spec, demands, policies, NEVER, episodes, periods)
+    coverage = upper_coverage(spec, demands, periods)
     rows = {}
     for chance in chances:
         scores, raised = _arm(spec, demands, policies, PrescaleConfig(chance=chance), episodes, periods)
@@ -60,10 +68,28 @@ def bench_prescale(
         "set": which,
         "episodes": len(demands) * episodes,
         "periods": periods,
+        "upper_coverage": coverage,
         "slo_attainment_without": float(without.slo_attainment.mean()),
         "changes_without": float(without.changes.mean()),
         "with": rows,
     }
+
+
+def upper_coverage(spec: SystemSpec, demands: list[Demand], periods: int) -> dict[str, float]:
+    """Lead -> share of what came that stayed below the upper end of its forecast, which should be `QUANTILE`."""
+    plant = SimulatedPlant(
+        spec, demands, n=32 * len(demands), randomize=True, random_start=True, peak_share=(0.5, 0.95)
+    )
+    recent = Recent(spec, plant.n, outlook=True)
+    wanted = spec.catalogue.indices([objective.wanted for objective in spec.workloads.values()])
+    seen, upper = [], []
+    for _ in range(periods):
+        recent.append(plant.advance(spec.control_period_seconds))
+        seen.append(recent.values[:, wanted])
+        upper.append(recent.upper.reshape(plant.n, len(wanted), -1))
+    leads = np.rint(np.array(spec.forecast_leads_seconds) / spec.control_period_seconds).astype(int)
+    below = [np.stack(seen)[lead:] <= np.stack(upper)[:-lead, ..., i] for i, lead in enumerate(leads)]
+    return {f"{lead:g}s": float(one.mean()) for lead, one in zip(spec.forecast_leads_seconds, below, strict=True)}
 
 
 def _compared(spec: SystemSpec, ours: Scores, theirs: Scores, shape: tuple[int, int]) -> dict[str, Any]:
