@@ -63,8 +63,8 @@ def run_controller(
     after_step: Callable[[Controller, Decision], None] | None = None,
     config: ControllerConfig | None = None,
     guard_config: GuardConfig | None = None,
-    own_actuators: Sequence[Actuator] = (),
     limits: Limits | None = None,
+    own_actuators: Sequence[Actuator] = (),
 ) -> None:
     """Control a running learning system until SIGTERM, SIGINT or `stop`; then restore the setting found at start.
 
@@ -80,8 +80,8 @@ def run_controller(
         after_step: called after each period, on the loop's thread.
         config: limits and windows.
         guard_config: times of lease and warden.
-        own_actuators: for knobs of the program that this runs in; see `CallbackKnobs`.
         limits: what the controller itself may cost.
+        own_actuators: for knobs of the program that this runs in; see `CallbackKnobs`.
 
     Raises:
         PlantError: the system cannot be read or set at all.

@@ -10,7 +10,7 @@ import pytest
 from controller.own_cost import Limits, OwnCost
 from plants import FakeClock
 
-BURNT_SECONDS = 0.08
+BURNT_SECONDS = 0.2  # many of the 10 ms steps in which the kernel counts
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_processor_time_beyond_the_limit_over_a_whole_window_is_a_problem() -> N
     assert cost.problem() is None, "half a window proves nothing"
     clock.advance(30.0)
     cost.measure()
-    assert cost.cpu_cores >= 0.9 * BURNT_SECONDS / 60.0
+    assert cost.cpu_cores >= 0.7 * BURNT_SECONDS / 60.0
     assert "cores over 60 s, at most 0.001" in str(cost.problem())
     for _ in range(2):
         clock.advance(60.0)
@@ -59,7 +59,7 @@ def test_what_a_successor_uses_is_added(sleeper: int) -> None:
     cost = OwnCost(lambda: {"warden": next(pids)})
     cost.measure()
     cost.measure()
-    assert cost.usage["warden"].cpu_seconds >= 0.9 * time.process_time()
+    assert cost.usage["warden"].cpu_seconds >= 0.7 * time.process_time()
 
 
 def test_a_process_that_is_gone_takes_no_memory_and_gives_no_time_back() -> None:
