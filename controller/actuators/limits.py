@@ -178,7 +178,13 @@ class Processors(CgroupLimit):
         allowed = processors_in(self._allowed())
         begin = self.slot % len(allowed)
         chosen = (allowed[begin:] + allowed[:begin])[: max(1, round(value))]
-        self._group.write(self.file, ",".join(map(str, sorted(chosen))))
+        self._group.write(self.file, ",".join(map(str, sorted(chosen))), self.restores()[self.file])
+
+    def restores(self) -> dict[str, str]:
+        """Version 2: all that there are counts as none; systemd leaves them there when nothing is asked for."""
+        found = self._group.found(self.file)
+        everything = self.v2 and set(processors_in(found)) == set(processors_in(self._allowed()))
+        return {self.file: "" if everything else found}
 
     def parse(self, text: str) -> float:
         """Their number."""

@@ -153,11 +153,14 @@ def as_found(process: Process, before: tuple[Path, dict[str, str]]) -> None:
 
 def limits_of(process: Process) -> tuple[Path, dict[str, str]]:
     group = group_of(process)
-    defaults = {"cpu.max": "max 100000", "cpu.weight": "100", "memory.high": "max", "pids.max": "max", "cpuset.cpus": ""}
+    defaults = {"cpu.max": "max 100000", "cpu.weight": "100", "memory.high": "max", "pids.max": "max"}
+    defaults["cpuset.cpus"] = ""
     found = {}
     for name, default in defaults.items():
         path = group / name
         found[name] = path.read_text().strip() if path.exists() and group != MOUNT else default
+    if found["cpuset.cpus"] == "0-1":  # all that there are
+        found["cpuset.cpus"] = ""
     return group, found
 
 
