@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from controller.shield import ShieldConfig
@@ -22,5 +23,13 @@ class ControllerConfig:
     """After so long without the readings that SLOs are made of, the setting found at start is restored. Default: long
     enough for a component to restart, too short for a peak to build up unseen."""
     rollbacks_per_hour: int = 20
-    """With more, the controller only watches from then on (mode shadow), until an operator says otherwise. Default:
+    """With more, the mode falls by one rung (act, canary, advise, shadow), until an operator says otherwise. Default:
     with its growing pauses, one role of one workload gets to seven; twenty means that hardly anything succeeds."""
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Knob -> (low, high), narrower than the spec's. A knob that is outside is led inside by the largest step per
+    period, at the operator's order: without a trial."""
+    advice_seconds: float = 300.0
+    """In mode `advise`, how long a change waits for `trimtab control approve`. Default: five minutes, long enough to
+    look at it, short enough that the load is still the one that it was meant for."""
+    canary_step: float = 0.5
+    """In mode `canary`, share of the largest step that one change may make, from above 0 to 1."""

@@ -17,11 +17,33 @@ from telemetry.processes import boot_id
 
 
 class Mode(StrEnum):
-    """How far the controller goes: only watch, decide without doing, or act."""
+    """How far the controller goes, from the lowest rung of the ladder to the highest.
+
+    It falls by itself, one rung at a time; it rises only by an operator.
+    """
 
     OFF = "off"
+    """Only reads."""
     SHADOW = "shadow"
+    """Decides and writes down, changes nothing."""
+    ADVISE = "advise"
+    """Each change waits until an operator approves it, and is then on trial as any other."""
+    CANARY = "canary"
+    """Changes by a part of the largest step, one workload at a time, so that the rest of the system tells the load
+    from the change; only what adds capacity, or pays for it in a breach, does not wait."""
     ACT = "act"
+    """Changes whatever the shield allows."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether something may be set in this mode, approved or not."""
+        return self in (Mode.ADVISE, Mode.CANARY, Mode.ACT)
+
+    @property
+    def below(self) -> Mode:
+        """One rung down; `off` stays."""
+        rungs = list(Mode)
+        return rungs[max(0, rungs.index(self) - 1)]
 
 
 @dataclass
