@@ -53,11 +53,15 @@ class PolicySource:
             self._loading.start()
         return False
 
-    def close(self) -> None:
-        """End the process; may be called twice."""
+    def wait(self) -> None:
+        """Until nothing is being loaded."""
         if self._loading is not None:
             self._loading.join()
-            self._take_over()
+
+    def close(self) -> None:
+        """End the process; may be called twice."""
+        self.wait()
+        self._take_over()
         if self._host is not None:
             self._host.close()
             self._host = None

@@ -89,8 +89,7 @@ def test_only_what_came_with_trimtab_needs_no_shadow_period(state: Path, other: 
 def wait_for(source: PolicySource) -> bool:
     """Poll as the loop does, until the version that was asked for is in charge or refused."""
     source.poll()
-    assert source._loading is not None
-    source._loading.join()
+    source.wait()
     return source.poll()
 
 
