@@ -75,7 +75,7 @@ class ShieldConfig:
 
 
 @dataclass
-class _Motion:
+class Motion:
     """What is remembered of one knob, for the flap budget."""
 
     direction: int = 0
@@ -97,6 +97,8 @@ class Shield:
         bounds: see `narrow`.
     """
 
+    STATE = ("_motion", "_changed_at")
+
     def __init__(
         self,
         spec: SystemSpec,
@@ -117,7 +119,7 @@ class Shield:
         self._guards = tuple(name for name in catalogue.names if name in guards)
         self._guard_index = catalogue.indices(self._guards)
         self._guard_low = np.array([catalogue[name].low for name in self._guards])
-        self._motion = [_Motion(tokens=self.config.reversal_burst, filled_at=-np.inf) for _ in spec.knobs]
+        self._motion = [Motion(tokens=self.config.reversal_burst, filled_at=-np.inf) for _ in spec.knobs]
         self._changed_at: dict[str, float] = {}
 
     def narrow(self, bounds: Mapping[str, tuple[float, float]]) -> None:
@@ -286,7 +288,7 @@ class Shield:
         """Which knobs are CPU grants that grow, (n_knobs,)."""
         return self._is_cpu & (setting > current)
 
-    def _tokens(self, motion: _Motion, now: float) -> float:
+    def _tokens(self, motion: Motion, now: float) -> float:
         if not np.isfinite(motion.filled_at):
             return self.config.reversal_burst
         filled = motion.tokens + max(0.0, now - motion.filled_at) * self.config.reversals_per_hour / 3600.0
