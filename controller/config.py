@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from controller.shield import ShieldConfig
 from controller.trial import TrialConfig
@@ -33,3 +34,18 @@ class ControllerConfig:
     look at it, short enough that the load is still the one that it was meant for."""
     canary_step: float = 0.5
     """In mode `canary`, share of the largest step that one change may make, from above 0 to 1."""
+
+    def plain(self) -> dict[str, Any]:
+        """For the journal, floats exact."""
+        return {**asdict(self), "bounds": {name: list(ends) for name, ends in self.bounds.items()}}
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> ControllerConfig:
+        """The configuration that `plain` was made of. What a user wrote is checked by `controller.config_file`.
+
+        Raises:
+            KeyError, ValueError, TypeError: it was made of none.
+        """
+        nested = {"shield": ShieldConfig(**plain["shield"]), "trial": TrialConfig(**plain["trial"])}
+        bounds = {name: (float(low), float(high)) for name, (low, high) in plain["bounds"].items()}
+        return cls(**{**plain, **nested, "bounds": bounds})

@@ -65,15 +65,11 @@ def parse_config(content: bytes, spec: SystemSpec) -> ControllerConfig:
         plain = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"no valid TOML: {str(error).partition(chr(10))[0]}") from None
-    return config_of(plain, spec)
+    return _checked(plain, spec)
 
 
-def config_of(plain: Mapping[str, Any], spec: SystemSpec) -> ControllerConfig:
-    """The configuration of a mapping such as `plain_config` gives; what is not in it has its default.
-
-    Raises:
-        ConfigError: see `load_config`.
-    """
+def _checked(plain: Mapping[str, Any], spec: SystemSpec) -> ControllerConfig:
+    """The configuration of a file's tables; what is not in them has its default."""
     config: ControllerConfig = _fill(ControllerConfig, plain, "")
     _check_bounds(config.bounds, spec)
     trial = config.trial
@@ -85,12 +81,6 @@ def config_of(plain: Mapping[str, Any], spec: SystemSpec) -> ControllerConfig:
     if config.canary_step > 1.0:
         raise ConfigError(f"canary_step is {config.canary_step:g}; allowed is above 0 to 1")
     return config
-
-
-def plain_config(config: ControllerConfig) -> dict[str, Any]:
-    """A configuration as mappings, numbers and lists: for the journal, and for `config_of`."""
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
-    return plain
 
 
 def _fill(kind: type[Any], plain: Mapping[str, Any], where: str) -> Any:

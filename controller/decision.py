@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from controller.ladder import Advice
 from controller.shield import Refusal
 from controller.trial import Trial, Verdict
 from envs.spec import Role, SystemSpec
@@ -68,6 +69,7 @@ class Decision:
         period: number of it since the start.
         inputs: all that it was decided from, as plain values; see `controller.period.Inputs`.
         effect: what became of it, as plain values; see `controller.period.Effect`.
+        advised: changes that wait for an operator from now on; see `controller.ladder`.
     """
 
     time: float
@@ -87,6 +89,7 @@ class Decision:
     period: int = 0
     inputs: dict[str, Any] = field(default_factory=dict)
     effect: dict[str, Any] = field(default_factory=dict)
+    advised: list[Advice] = field(default_factory=list)
 
     @property
     def changed(self) -> bool:
@@ -128,6 +131,7 @@ def decision_record(spec: SystemSpec, decision: Decision) -> dict[str, Any]:
         "verdicts": [
             {"id": v.trial.id, "outcome": v.outcome, "reason": v.reason, "gain": v.gain} for v in decision.verdicts
         ],
+        **({"advised": [advice_record(spec, advice) for advice in decision.advised]} if decision.advised else {}),
         "stage_seconds": {stage: round(seconds, 6) for stage, seconds in decision.stage_seconds.items()},
         "inputs": decision.inputs,
         "effect": decision.effect,
@@ -149,6 +153,21 @@ def changes(spec: SystemSpec, before: np.ndarray, after: np.ndarray) -> dict[str
         name: (float(old), float(new))
         for name, old, new in zip(spec.knob_names, before, after, strict=True)
         if old != new
+    }
+
+
+def advice_record(spec: SystemSpec, advice: Advice) -> dict[str, Any]:
+    """An advice as it stands in journal and status."""
+    move = advice.move
+    pairs = zip(move.knobs, advice.before, move.values, strict=True)
+    return {
+        "id": move.id,
+        "workload": move.workload,
+        "role": move.role,
+        "policy": advice.policy,
+        "knobs": {spec.knobs[knob].name: (old, new) for knob, old, new in pairs},
+        "expires_at": advice.expires_at,
+        "approved": advice.approved,
     }
 
 

@@ -11,9 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from controller.arbiter import Arbiter, Situation
+from controller.arbiter import Arbiter, Move, Situation
 from controller.config import ControllerConfig
 from controller.decision import Mode
+from controller.ladder import Adviser, Canary
 from controller.period import Aftermath, Effect, Inputs, Plan
 from controller.plant_events import EventKind
 from controller.shield import Reason, Refusal, Shield, pinned_setting
@@ -42,9 +43,11 @@ class Kernel:
 
     def __init__(self, spec: SystemSpec, config: ControllerConfig, found: np.ndarray, run_id: str) -> None:
         self.spec, self.config, self.run_id = spec, config, run_id
-        self.shield = Shield(spec, config.shield)
+        self.shield = Shield(spec, config.shield, config.bounds)
         self.arbiter = Arbiter(spec)
         self.trials = Trials(spec, config.trial, run_id)
+        self.adviser = Adviser(self.trials.next_id)
+        self.canary = Canary(spec)
         self.found = found.copy()
         self.period = 0
         """Number of the newest period."""
@@ -74,7 +77,7 @@ class Kernel:
                 plan.setting, plan.undone, plan.restore = self.found.copy(), self.found.copy(), True
             else:
                 self._allow(plan, target)
-            may = plan.inputs.mode is Mode.ACT or (restore and self._changed_something)
+            may = plan.inputs.mode.changes or (restore and self._changed_something)
             plan.act = may and not np.array_equal(plan.setting, plan.inputs.before, equal_nan=True)
             return plan
 
@@ -94,7 +97,7 @@ class Kernel:
                 aftermath.reasons.append(Refusal(Reason.ACTUATOR, "the setting in force cannot be read back"))
             if effect.attempted:
                 self._changed_something = not plan.restore
-            if plan.inputs.mode is Mode.ACT:
+            if plan.inputs.mode.changes:
                 self._read_back(plan, effect, aftermath)
             self._demote(plan, effect, aftermath)
             return aftermath
@@ -118,8 +121,16 @@ class Kernel:
             for role, wanted in inputs.proposals.items()
             if role not in proposals
         ]
+        if inputs.config is not None:
+            self._configure(inputs.config)
+            reasons.append(Refusal(Reason.CONFIG, "another configuration is in force"))
         clean = replace(inputs, before=before, snapshot=snapshot, proposals=proposals)
         return Plan(clean, before.copy(), before, reasons=reasons)
+
+    def _configure(self, config: ControllerConfig) -> None:
+        self.config, self.shield.config = config, config.shield
+        self.shield.narrow(config.bounds)
+        self.trials.configure(config.trial)
 
     def _observe(self, plan: Plan) -> None:
         """Judge the running trials by the new period, and see whether anything can be seen."""
@@ -127,8 +138,13 @@ class Kernel:
         if inputs.lost:
             self._end_trials(plan, list(self.trials.running), inputs.lost)
         plan.verdicts += self.trials.observe(inputs.snapshot, inputs.before)
-        if inputs.mode is not Mode.ACT:
+        if not inputs.mode.changes:
             self._end_trials(plan, list(self.trials.running), f"mode {inputs.mode}")
+        self._end_trials(plan, sorted(self._outside(inputs.before)), "its knobs are led into narrower bounds")
+        if inputs.mode is Mode.ADVISE:
+            plan.reasons += self.adviser.review(inputs.approvals, inputs.before, inputs.now)
+        else:
+            self.adviser.clear()
         plan.blind = self.shield.missing(inputs.snapshot, inputs.now)
         if plan.blind is None:
             self._blind_since = None
@@ -149,7 +165,7 @@ class Kernel:
         return True
 
     def _long_blind(self, inputs: Inputs) -> Refusal | None:
-        if inputs.mode is not Mode.ACT or self._blind_since is None:
+        if not inputs.mode.changes or self._blind_since is None:
             return None  # what an operator left in force by leaving the mode is his
         blind = inputs.now - self._blind_since
         return Refusal(Reason.BLIND, f"for {blind:.0f} s") if blind >= self.config.blind_seconds else None
@@ -207,12 +223,35 @@ class Kernel:
         if not self._moves_allowed(plan):
             return
         touched: set[str] = {self.spec.knobs[i].workload for i in np.flatnonzero(plan.undone != inputs.before)}
+        situation = self._situation(now, touched | self._outside(plan.undone))
         pinned = {*inputs.pins, *(name for name, until in self._yielded.items() if until > now)}
         moves = self.arbiter.moves(inputs.proposals, inputs.before, now, pinned)
-        admission = self.arbiter.admit(moves, plan.undone, self._situation(now, touched))
+        if inputs.mode is Mode.ADVISE:
+            moves = self._advise(plan, moves, situation)
+        elif inputs.mode is Mode.CANARY:
+            moves = self.canary.limited(moves, plan.undone, self.config.canary_step)
+        admission = self.arbiter.admit(moves, plan.undone, situation)
+        if inputs.mode is Mode.CANARY:
+            admission = self.canary.one_at_a_time(admission, plan.undone, self.trials.running)
         plan.setting, reasons = self.shield.check(admission.setting, plan.undone, inputs.snapshot, now)
         plan.reasons += admission.refusals + reasons
         plan.moves = admission.moves
+
+    def _advise(self, plan: Plan, moves: list[Move], situation: Situation) -> list[Move]:
+        """Offer what would be allowed of new moves; returns those that the operator has approved."""
+        inputs, now = plan.inputs, plan.inputs.now
+        approved, new = self.adviser.split(moves)
+        offered = self.arbiter.admit(new, plan.undone, situation)
+        allowed, reasons = self.shield.check(offered.setting, plan.undone, inputs.snapshot, now)
+        plan.reasons += offered.refusals + reasons
+        plan.advised = self.adviser.offer(
+            offered.moves, plan.undone, allowed, inputs.policies, now + self.config.advice_seconds
+        )
+        return approved
+
+    def _outside(self, setting: np.ndarray) -> set[str]:
+        """Workloads of which a knob is beyond the bounds in force."""
+        return {self.spec.knobs[i].workload for i in np.flatnonzero(self.shield.outside(setting))}
 
     def _moves_allowed(self, plan: Plan) -> bool:
         inputs = plan.inputs
@@ -221,7 +260,7 @@ class Kernel:
         if inputs.paused:
             plan.reasons.append(Refusal(Reason.PAUSED, BY_OPERATOR))
             return False
-        if inputs.no_right and inputs.mode is Mode.ACT:
+        if inputs.no_right and inputs.mode.changes:
             plan.reasons.append(Refusal(Reason.LEASE, inputs.no_right))
             return False
         return True
@@ -257,6 +296,8 @@ class Kernel:
                 self.outcomes[ended.outcome] += 1
                 aftermath.verdicts.append(ended)
             self.arbiter.applied(move)
+            self.adviser.made(move)
+            self.canary.applied(move, now)
             aftermath.opened.append(self.trials.open(move, before, setting, now))
         settled = np.where(short, wanted, setting)
         for trial in self.trials.running.values():
@@ -264,15 +305,16 @@ class Kernel:
         self.settled = np.where(np.isfinite(settled), settled, self.settled)
 
     def _demote(self, plan: Plan, effect: Effect, aftermath: Aftermath) -> None:
-        """Only watch from now on if too many changes had to be rolled back within an hour."""
+        """One rung down from now on if too many changes had to be rolled back within an hour."""
         now, at, most = effect.now, self._rolled_back_at, self.config.rollbacks_per_hour
         ours = [v for v in plan.verdicts if v.outcome is Outcome.ROLLED_BACK and v.reason != BY_OPERATOR]
         at.extend([now] * len(ours))
         while at and not at[0] > now - 3600.0:
             at.popleft()
-        if len(at) > most and plan.inputs.mode is Mode.ACT:
+        mode = plan.inputs.mode
+        if len(at) > most and mode.changes:
             aftermath.demoted = f"{len(at)} rollbacks within an hour, {most} are allowed"
-            detail = f"{aftermath.demoted}; mode act again by an operator"
+            detail = f"{aftermath.demoted}; mode {mode.below} from now on, {mode} again only by an operator"
             aftermath.reasons.append(Refusal(Reason.DEMOTED, detail))
             at.clear()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from controller.arbiter import Admission, Move
 from controller.shield import Reason, Refusal
 from envs.scaling import KnobScaling
-from envs.spec import SystemSpec
+from envs.spec import Role, SystemSpec
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Adviser:
     Args:
         next_id: gives ids of optimizations.
     """
+
+    STATE = ("waiting",)
 
     def __init__(self, next_id: Callable[[], str]) -> None:
         self._next_id = next_id
@@ -78,7 +80,7 @@ class Adviser:
         return approved, [move for move in moves if move.workload not in self.waiting]
 
     def offer(
-        self, moves: Collection[Move], current: np.ndarray, allowed: np.ndarray, policies: Callable[[Move], str],
+        self, moves: Collection[Move], current: np.ndarray, allowed: np.ndarray, policies: Mapping[Role, str],
         expires_at: float,
     ) -> list[Advice]:  # fmt: skip
         """Advise what the shield would allow of these moves.
@@ -87,7 +89,7 @@ class Adviser:
             moves: admitted, one per workload.
             current: (n_knobs,) in force.
             allowed: (n_knobs,) what the shield made of them.
-            policies: who wants a move.
+            policies: role -> name of the policy that wants it.
             expires_at: seconds.
 
         Returns:
@@ -101,7 +103,7 @@ class Adviser:
             values = tuple(float(allowed[knob]) for knob in knobs)
             advised = replace(move, knobs=knobs, values=values, id=self._next_id())
             before = tuple(float(current[knob]) for knob in knobs)
-            new.append(Advice(advised, before, policies(move), expires_at))
+            new.append(Advice(advised, before, policies.get(move.role, "?"), expires_at))
             self.waiting[move.workload] = new[-1]
         return new
 
@@ -116,6 +118,8 @@ class Canary:
     Args:
         spec: knobs and their largest steps.
     """
+
+    STATE = ("_turns",)
 
     def __init__(self, spec: SystemSpec) -> None:
         self._scaling = KnobScaling(spec.knobs)

@@ -45,6 +45,7 @@ class Reason(StrEnum):
     BLIND = "blind"
     ADVICE = "advice"
     CANARY = "canary"
+    CONFIG = "config"
 
 
 @dataclass(frozen=True)
