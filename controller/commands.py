@@ -23,6 +23,8 @@ from telemetry.processes import process_start
 
 JOURNAL, STATUS = "journal.jsonl", "status.json"
 PAUSE, MODE, PINS, ROLLBACK, REVERT, KILL = "pause", "mode", "pins.json", "rollback", "revert", "kill"
+APPROVE = "approve."
+"""Begins the name of a file that approves the change whose id follows."""
 
 
 class CommandError(RuntimeError):
@@ -74,7 +76,7 @@ def resume(state_dir: str | Path) -> None:
 
 
 def set_mode(state_dir: str | Path, mode: Mode | str) -> None:
-    """Switch between off, shadow and act.
+    """Switch between off, shadow, advise, canary and act.
 
     Raises:
         ValueError: no such mode.
@@ -161,6 +163,18 @@ def history(state_dir: str | Path, count: int = 20) -> list[dict[str, Any]]:
             if verdict["id"] in found:
                 found[verdict["id"]] |= {key: verdict[key] for key in ("outcome", "reason", "gain")}
     return list(found.values())[-count:]
+
+
+def approve(state_dir: str | Path, id: str) -> None:
+    """In mode `advise`: make the change with this id, as soon as the shield allows it.
+
+    Raises:
+        CommandError: no such change waits.
+    """
+    waiting = [str(advice["id"]) for advice in status(state_dir).get("advice", [])]
+    if id not in waiting:
+        raise CommandError(f"no change {id!r} waits for approval; waiting are: {', '.join(waiting) or 'none'}")
+    write_atomically(existing_state_dir(state_dir) / f"{APPROVE}{id}", "")
 
 
 def request_rollback(state_dir: str | Path, id: str = "") -> None:

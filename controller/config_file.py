@@ -53,6 +53,15 @@ def load_config(path: str | Path, spec: SystemSpec) -> ControllerConfig:
         raise ConfigError(f"configuration {str(path)!r}: {error}") from None
 
 
+def is_spec(path: Path) -> bool:
+    """Whether a file is a SystemSpec rather than a configuration; False for what is no TOML."""
+    try:
+        plain = tomllib.loads(path.read_bytes()[:MAX_BYTES].decode())
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return bool({"extends", "metrics", "knobs", "workloads"} & set(plain))
+
+
 def parse_config(content: bytes, spec: SystemSpec) -> ControllerConfig:
     """The configuration of a file's content.
 

@@ -64,7 +64,7 @@ class Adviser:
             if in_force != advice.before:
                 notes.append(Refusal(Reason.ADVICE, f"{id} is overtaken: its knobs were changed meanwhile"))
                 del self.waiting[workload]
-            elif now >= advice.expires_at:
+            elif not now < advice.expires_at:
                 late = "approved, but not allowed in time" if advice.approved else "not approved in time"
                 notes.append(Refusal(Reason.ADVICE, f"{id} has expired: {late}"))
                 del self.waiting[workload]

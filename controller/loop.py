@@ -164,6 +164,10 @@ class Controller:
         """Other limits and windows from the next period on."""
         self.config = self._config_wanted = config
 
+    def note(self, condition: str, detail: str | None) -> None:
+        """Tell of a condition that the loop does not see itself; see `Conditions.note`."""
+        self.conditions.note(condition, detail, self._clock())
+
     def use(self, policies: Mapping[Role, Policy]) -> None:
         """Ask other policies from the next period on.
 
