@@ -101,13 +101,13 @@ def control_run(
 def control_status(state_dir: StateDir = Path("runs/control"), as_json: Json = False) -> None:
     """What a running controller is doing."""
     from controller.commands import status
+    from controller.tables import status_lines
 
     found = status(state_dir)
     if as_json:
         print_json(found)
         return
-    for key, value in found.items():
-        print(f"{key:32} {value}")
+    print("\n".join(status_lines(found)))
 
 
 For = Annotated[str | None, typer.Option("--for", help="How long, such as 90s, 30m, 2h; default: until taken back.")]
@@ -208,14 +208,13 @@ def control_history(
 ) -> None:
     """The changes that were made, and what came of each; `explain ID` tells more."""
     from controller.commands import history
+    from controller.tables import print_history
 
     found = history(state_dir, count)
     if as_json:
         print_json({"optimizations": found})
         return
-    for change in found:
-        knobs = ", ".join(f"{name} {old:g} -> {new:g}" for name, (old, new) in change["knobs"].items())
-        print(f"{change['at']}  {change['id']}  {change['outcome']:12}  {knobs}  {change['reason']}")
+    print_history(found)
 
 
 @control_app.command("replay")
@@ -287,7 +286,7 @@ def doctor(state_dir: StateDir = Path("runs/control"), as_json: Json = False) ->
 
 @control_app.command("explain")
 def control_explain(id: str, state_dir: StateDir = Path("runs/control")) -> None:
-    """Why a change was made, and what came of it."""
+    """Why a change was made or advised: what was seen, wanted, expected, refused; what came of it; how to undo it."""
     from controller.commands import explain
 
     print(explain(state_dir, id))

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from controller.decision import Mode
+from controller.explanation import explain as explain_records
 from controller.journal import Journal
-from controller.journal import explain as explain_records
 from telemetry.processes import process_start
 
 JOURNAL, STATUS = "journal.jsonl", "status.json"
@@ -183,13 +183,13 @@ def request_rollback(state_dir: str | Path, id: str = "") -> None:
 
 
 def explain(state_dir: str | Path, id: str) -> str:
-    """Why an optimization was made, and what came of it.
+    """Trigger, readings, candidates, refusals, verdict and undo of a change that was made or advised.
 
     Raises:
-        CommandError: no such optimization in the journal.
+        CommandError: no such change in the journal.
     """
     try:
-        return explain_records(Journal.read(existing_state_dir(state_dir) / JOURNAL), id)
+        return explain_records(Journal.records(existing_state_dir(state_dir) / JOURNAL), id, str(state_dir))
     except KeyError as error:
         raise CommandError(str(error.args[0])) from None
 

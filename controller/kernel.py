@@ -240,6 +240,7 @@ class Kernel:
     def _advise(self, plan: Plan, moves: list[Move], situation: Situation) -> list[Move]:
         """Offer what would be allowed of new moves; returns those that the operator has approved."""
         inputs, now = plan.inputs, plan.inputs.now
+        plan.reasons += self.adviser.withdraw(moves, inputs.before)
         approved, new = self.adviser.split(moves)
         offered = self.arbiter.admit(new, plan.undone, situation)
         allowed, reasons = self.shield.check(offered.setting, plan.undone, inputs.snapshot, now)

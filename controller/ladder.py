@@ -74,6 +74,26 @@ class Adviser:
         unknown = [id for id in approvals if id not in known]
         return notes + [Refusal(Reason.ADVICE, f"no advice {id} waits any more") for id in unknown]
 
+    def withdraw(self, moves: Collection[Move], current: np.ndarray) -> list[Refusal]:
+        """Drop what is no longer wanted: approved or not, the same role now moves one of its knobs the other way.
+
+        Args:
+            moves: that are wanted now.
+            current: (n_knobs,) in force.
+        """
+        notes = []
+        for move in moves:
+            advice = self.waiting.get(move.workload)
+            if advice is None or advice.move.role is not move.role:
+                continue
+            advised = dict(zip(advice.move.knobs, advice.move.values, strict=True))
+            wanted = dict(zip(move.knobs, move.values, strict=True))
+            shared = wanted.keys() & advised.keys()
+            if any((wanted[knob] - current[knob]) * (advised[knob] - current[knob]) < 0 for knob in shared):
+                notes.append(Refusal(Reason.ADVICE, f"{advice.move.id} is withdrawn: the opposite is wanted now"))
+                del self.waiting[move.workload]
+        return notes
+
     def split(self, moves: Collection[Move]) -> tuple[list[Move], list[Move]]:
         """What may be tried now, and what may be advised: approved changes, and moves of workloads without advice."""
         approved = [advice.move for advice in self.waiting.values() if advice.approved]

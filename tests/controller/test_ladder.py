@@ -118,6 +118,21 @@ def test_an_advice_whose_knobs_were_changed_meanwhile_is_dropped(
 
 
 @pytest.mark.clause("L12")
+def test_an_advice_is_withdrawn_when_the_opposite_is_wanted_even_if_it_was_approved(
+    on: Callable[..., Controller], policy: ScriptedPolicy
+) -> None:
+    controller, policy.wanted = on("advise"), {BATCH: 16}
+    controller.step()
+    id = waiting(controller)[0]
+    controller.approve(id)
+    policy.wanted = {BATCH: 4}
+    decision = controller.step()
+    assert reasons(decision, Reason.ADVICE) == [f"{id} is withdrawn: the opposite is wanted now"]
+    assert not decision.changed
+    assert [advice.move.values for advice in decision.advised] == [(4.0,)]
+
+
+@pytest.mark.clause("L12")
 def test_an_approval_during_a_pause_is_kept_until_it_is_over(
     on: Callable[..., Controller], policy: ScriptedPolicy
 ) -> None:
