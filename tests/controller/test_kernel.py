@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,6 +140,46 @@ def test_whatever_comes_in_the_kernel_raises_nothing_and_decides_the_same_again(
     assert (again.problem, again.before) == ("", 0)
 
 
+QUIET = {
+    "passed": 1.0, "late": 0.0, "values": READINGS, "proposals": {}, "mode": Mode.ACT, "before": None, "after": None,
+    "journaled": True, "refusals": [],
+}  # fmt: skip
+
+
+def proposal(**wanted: float) -> dict[str, dict[Role, np.ndarray]]:
+    setting = SPEC.default_setting
+    for name, value in wanted.items():
+        setting[SPEC.knob_index(name)] = value
+    return {"proposals": {Role.TUNING: setting}}
+
+
+def contents(part: object) -> dict[str, bytes]:
+    own = {name: value for name, value in vars(part).items() if name not in ("shield", "arbiter", "trials")}
+    return {name: pickle.dumps(value) for name, value in own.items()}
+
+
+@pytest.mark.clause("D7")
+@pytest.mark.parametrize("name", ["kernel", "shield", "arbiter", "trials"])
+def test_all_that_changes_in_the_kernel_stands_in_its_checkpoints_and_nothing_else(name):
+    run, broken = Run(), READINGS.copy()
+    broken[SPEC.catalogue.index("serving_within_slo_ratio")] = 0.1
+    part = run.kernel if name == "kernel" else getattr(run.kernel, name)
+    before, changed = contents(part), set()
+    elsewhere = Event(EventKind.CHANGED_ELSEWHERE, "training", "told", "training_batch_size")
+    for drawn in [
+        *[{}] * 4,  # then one change that is kept while another waits, one that is taken back, and blindness
+        proposal(serving_batch_size=16),
+        *[proposal(serving_batch_size=24)] * 2,
+        *[{}] * 4,
+        proposal(serving_batch_size=8),
+        {"values": broken},
+        {"events": [elsewhere], "values": np.full_like(READINGS, np.nan)},
+    ]:
+        run.period({**QUIET, **drawn})
+        changed |= {key for key, content in contents(part).items() if content != before[key]}
+    assert changed == set(part.STATE)
+
+
 @pytest.mark.clause("D1")
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(periods=st.lists(PERIODS, min_size=1, max_size=10))
@@ -201,10 +242,5 @@ def test_a_setting_that_cannot_be_read_back_opens_no_trial():
 
 def decide(run: Run, wanted: dict[str, float]) -> Plan:
     run.now += 1.0
-    proposal = SPEC.default_setting
-    for name, value in wanted.items():
-        proposal[SPEC.knob_index(name)] = value
-    proposals = {Role.TUNING: proposal} if wanted else {}
-    return run.kernel.decide(
-        Inputs(run.now, Snapshot(run.now, READINGS), SPEC.default_setting, Mode.ACT, proposals=proposals)
-    )
+    proposals = proposal(**wanted) if wanted else {}
+    return run.kernel.decide(Inputs(run.now, Snapshot(run.now, READINGS), SPEC.default_setting, Mode.ACT, **proposals))
