@@ -44,7 +44,7 @@ class Overseer:
         self.wanted = controller.mode
         """Mode that the operator wants; `shadow` at most is in force while policies are on probation."""
         self._probation = self._probation_of_current()
-        self._last: Decision | None = None
+        self._last: Decision | None = controller.last_decision
         self.take_over()
 
     def reload(self) -> None:
@@ -67,6 +67,7 @@ class Overseer:
             "policies": {role: policy.name for role, policy in self._controller.proposer.policies.items()},
             "policy_version": None if source is None else source.version,
             "probation_periods_left": self._probation.left,
+            "probation_failed": self._probation.failed,
             "config_file": None if file is None else str(file.path),
         }
 
@@ -86,7 +87,7 @@ class Overseer:
             return
         if source.poll():
             self._controller.use(source.policies)
-            self._probation = self._probation_of_current()
+            self._probation, self._last = self._probation_of_current(), self._controller.last_decision
         self._controller.note("policies", source.problem)
 
     def _watch_probation(self) -> None:
@@ -95,15 +96,10 @@ class Overseer:
         if decision is not None and decision is not self._last:
             self._last = decision
             probation.observe(decision)
-        self._controller.note("probation", self._told(probation))
+        waits = self.wanted.changes and not probation.over
+        self._controller.note("probation", "the policies are new here: mode shadow at first" if waits else None)
         if probation.over and not was_over and self._operation.source is not None:
             policy_store.mark_proven(self._operation.source.state_dir, self._operation.source.version)
-
-    def _told(self, probation: Probation) -> str | None:
-        if probation.over or not self.wanted.changes:
-            return None
-        failed = f"; the newest failure: {probation.failed}" if probation.failed else ""
-        return f"the policies are new here: mode shadow for another {probation.left} complete periods{failed}"
 
     def _probation_of_current(self) -> Probation:
         source, period = self._operation.source, self._controller.spec.control_period_seconds

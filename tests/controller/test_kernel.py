@@ -154,12 +154,13 @@ def proposal(**wanted: float) -> dict[str, dict[Role, np.ndarray]]:
 
 
 def contents(part: object) -> dict[str, bytes]:
-    own = {name: value for name, value in vars(part).items() if name not in ("shield", "arbiter", "trials")}
+    parts = ("shield", "arbiter", "trials", "adviser", "canary", "_next_id")  # the last one belongs to the trials
+    own = {name: value for name, value in vars(part).items() if name not in parts}
     return {name: pickle.dumps(value) for name, value in own.items()}
 
 
 @pytest.mark.clause("D7")
-@pytest.mark.parametrize("name", ["kernel", "shield", "arbiter", "trials"])
+@pytest.mark.parametrize("name", ["kernel", "shield", "arbiter", "trials", "adviser", "canary"])
 def test_all_that_changes_in_the_kernel_stands_in_its_checkpoints_and_nothing_else(name):
     run, broken = Run(), READINGS.copy()
     broken[SPEC.catalogue.index("serving_within_slo_ratio")] = 0.1
@@ -171,6 +172,7 @@ def test_all_that_changes_in_the_kernel_stands_in_its_checkpoints_and_nothing_el
         proposal(serving_batch_size=16),
         *[proposal(serving_batch_size=24)] * 2,
         *[{}] * 4,
+        {"mode": Mode.ADVISE, **proposal(training_batch_size=64)},
         proposal(serving_batch_size=8),
         {"values": broken},
         {"events": [elsewhere], "values": np.full_like(READINGS, np.nan)},
