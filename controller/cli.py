@@ -242,6 +242,14 @@ def control_replay(state_dir: StateDir = Path("runs/control"), as_json: Json = F
         raise typer.Exit(1)
 
 
+@control_app.command("config")
+def control_config() -> None:
+    """A configuration file with every key at its default, and what it means."""
+    from controller.config_template import template
+
+    print(template(), end="")
+
+
 @control_app.command("validate")
 def control_validate(
     file: Annotated[Path | None, typer.Argument(help="A spec, or a configuration for --spec.")] = None,
