@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
+from controller.prescale import PrescaleConfig
 from controller.shield import ShieldConfig
 from controller.trial import TrialConfig
 
@@ -18,6 +19,8 @@ class ControllerConfig:
     """Limits that no policy can exceed."""
     trial: TrialConfig = field(default_factory=TrialConfig)
     """When a change counts as harmful."""
+    prescale: PrescaleConfig = field(default_factory=PrescaleConfig)
+    """When forecasts raise a grant."""
     yield_seconds: float = 60.0
     """How long a knob is left alone after somebody else changed it. Default: a minute to think, or to pin it."""
     blind_seconds: float = 120.0
@@ -46,6 +49,11 @@ class ControllerConfig:
         Raises:
             KeyError, ValueError, TypeError: it was made of none.
         """
-        nested = {"shield": ShieldConfig(**plain["shield"]), "trial": TrialConfig(**plain["trial"])}
+        tables: dict[str, Any] = {field.name: getattr(cls(), field.name) for field in fields(cls)}
+        nested = {
+            name: replace(table, **plain[name])
+            for name, table in tables.items()
+            if is_dataclass(table) and not isinstance(table, type)
+        }
         bounds = {name: (float(low), float(high)) for name, (low, high) in plain["bounds"].items()}
         return cls(**{**plain, **nested, "bounds": bounds})

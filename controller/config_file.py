@@ -23,7 +23,7 @@ MOST = 1e6
 MAY_BE_ZERO = frozenset({
     "settle_periods", "cooldown_seconds", "reversals_per_hour", "reversal_burst", "margin", "noise_errors",
     "load_tolerance", "hard_breach", "backoff_seconds", "longest_backoff_seconds", "yield_seconds",
-    "rollbacks_per_hour", "bounds",
+    "rollbacks_per_hour", "bounds", "chance", "alarm",
 })  # fmt: skip
 """Where 0 has a meaning. Elsewhere it is refused: a window of no period has no mean."""
 

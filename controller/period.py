@@ -13,7 +13,9 @@ from controller.arbiter import Move
 from controller.config import ControllerConfig
 from controller.decision import Decision, Mode
 from controller.ladder import Advice
+from controller.opportunities import Opportunity
 from controller.plant_events import Event, EventKind
+from controller.prescale import Floor
 from controller.shield import Reason, Refusal
 from controller.trial import Trial, Verdict
 from envs.spec import Role
@@ -41,6 +43,8 @@ class Inputs:
         no_right: why the guard does not let us change anything new; empty if it does.
         approvals: changes that the operator approved since the period before; only mode `advise` asks for that.
         config: that is in force from now on; None if it stays as it was.
+        floors: CPU knob -> least grant that forecasts ask for, and why.
+        opportunities: what could be better, the largest expected gain first; told with the changes that answer them.
         lost: why the lease was lost since the period before; empty if it was not. `before` is then what was restored.
     """
 
@@ -61,6 +65,8 @@ class Inputs:
     config: ControllerConfig | None = None
     no_right: str = ""
     lost: str = ""
+    floors: Mapping[str, Floor] = field(default_factory=dict)
+    opportunities: Sequence[Opportunity] = ()
 
     def plain(self) -> dict[str, Any]:
         """For the journal, floats exact; what is as by default is left out."""
@@ -84,6 +90,8 @@ class Inputs:
             "config": None if self.config is None else self.config.plain(),
             "no_right": self.no_right,
             "lost": self.lost,
+            "opportunities": [opportunity.record() for opportunity in self.opportunities],
+            "floors": {name: [number(floor.cores), floor.why] for name, floor in self.floors.items()},
         }
         asked = {} if self.rollback is None else {"rollback": self.rollback}
         return always | {key: value for key, value in sometimes.items() if value} | asked
@@ -107,6 +115,8 @@ class Inputs:
             events=[Event(EventKind(kind), *rest) for kind, *rest in plain.get("events", [])],
             pins={name: _float(value) for name, value in plain.get("pins", {}).items()},
             config=ControllerConfig.of(plain["config"]) if "config" in plain else None,
+            opportunities=[Opportunity.of(one) for one in plain.get("opportunities", [])],
+            floors={name: Floor(_float(cores), why) for name, (cores, why) in plain.get("floors", {}).items()},
             **{key: plain[key] for key in same if key in plain},
         )
 
@@ -225,6 +235,7 @@ def decision_of(plan: Plan, effect: Effect, aftermath: Aftermath, at: str, perio
         bool(np.isfinite(inputs.snapshot.values).all()),
         period=period,
         advised=plan.advised,
+        opportunities=inputs.opportunities,
     )
 
 

@@ -19,6 +19,7 @@ from agents.heuristics.fallback import fallback_policy
 from agents.policy import Policy
 from controller.commands import (
     APPROVE,
+    FORECAST,
     JOURNAL,
     KILL,
     MODE,
@@ -39,6 +40,7 @@ from controller.live_plant import LivePlant
 from controller.loop import Controller, ControllerConfig
 from controller.operation import Operation, Overseer
 from controller.policy_host import PolicyHost, PolicyHostError
+from controller.prescale import read_alarms
 from controller.reverts import Reverts
 from envs.spec import Role, SystemSpec
 from envs.task import Task
@@ -202,6 +204,7 @@ class CommandFiles:
         for path in sorted(self._directory.glob(f"{APPROVE}*")):
             controller.approve(path.name.removeprefix(APPROVE))
             path.unlink(missing_ok=True)
+        controller.alarms = read_alarms(self._directory / FORECAST, time.time())
         rollback = self._directory / ROLLBACK
         if rollback.exists():
             controller.rollback(self._text(ROLLBACK))

@@ -46,6 +46,7 @@ class Reason(StrEnum):
     ADVICE = "advice"
     CANARY = "canary"
     CONFIG = "config"
+    FORECAST = "forecast"
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,10 @@ from controller.config import ControllerConfig
 from controller.decision import Mode, decision_record
 from controller.journal import plain
 from controller.kernel import Kernel
+from controller.opportunities import Kind, Opportunity
 from controller.period import Effect, Inputs, Plan, decision_of
 from controller.plant_events import Event, EventKind
+from controller.prescale import Floor
 from controller.replay import replay
 from controller.shield import Reason, Refusal
 from envs.scaling import KnobScaling
@@ -62,6 +64,9 @@ TEXTS = st.text(max_size=5)
 KNOBS = st.sampled_from([*SPEC.knob_names, "", "unknown"])
 EVENTS = st.builds(Event, st.sampled_from(EventKind), st.sampled_from([*SPEC.workloads, "nobody"]), TEXTS, KNOBS)
 REFUSALS = st.builds(Refusal, st.sampled_from(Reason), TEXTS)
+OPPORTUNITIES = st.builds(
+    Opportunity, st.sampled_from(Kind), st.sampled_from([*SPEC.workloads]), *[st.floats(0.0, 10.0)] * 3, TEXTS
+)
 RARELY = st.sampled_from([False] * 9 + [True])
 READING = st.one_of(st.just(READINGS), arrays(READINGS))
 PERIODS = st.fixed_dictionaries(
@@ -81,6 +86,8 @@ PERIODS = st.fixed_dictionaries(
         "pins": st.dictionaries(KNOBS, ANYTHING, max_size=2),
         "rollback": st.sampled_from([None] * 6 + ["", "unknown"]),
         "no_right": st.sampled_from([""] * 6 + ["the warden is not alive"]),
+        "floors": st.dictionaries(KNOBS, st.builds(Floor, ANYTHING, TEXTS), max_size=2),
+        "opportunities": st.lists(OPPORTUNITIES, max_size=2),
         "lost": st.sampled_from([""] * 9 + ["the lease ran out"]),
         "before": st.one_of(st.none(), st.none(), settings_near()),
         "after": st.one_of(st.none(), st.none(), settings_near()),
