@@ -126,13 +126,21 @@ class Kernel:
         if inputs.config is not None:
             self._configure(inputs.config)
             reasons.append(Refusal(Reason.CONFIG, "another configuration is in force"))
+        self._bound(inputs.now)
         clean = replace(inputs, before=before, snapshot=snapshot, proposals=proposals)
         return Plan(clean, before.copy(), before, reasons=reasons)
 
     def _configure(self, config: ControllerConfig) -> None:
         self.config, self.shield.config = config, config.shield
-        self.shield.narrow(config.bounds)
         self.trials.configure(config.trial)
+
+    def _bound(self, now: float) -> None:
+        """Narrow the bounds of all knobs but those that are left to somebody else for a while."""
+        left = self._left_alone(now)
+        self.shield.narrow({name: ends for name, ends in self.config.bounds.items() if name not in left})
+
+    def _left_alone(self, now: float) -> set[str]:
+        return {name for name, until in self._yielded.items() if until > now}
 
     def _observe(self, plan: Plan) -> None:
         """Judge the running trials by the new period, and see whether anything can be seen."""
@@ -219,14 +227,16 @@ class Kernel:
     def _allow(self, plan: Plan, target: np.ndarray) -> None:
         """What the shield leaves of what comes back, and of the moves that are admitted on top of it."""
         inputs, now = plan.inputs, plan.inputs.now
+        self._bound(now)  # again: somebody may have changed a knob
         plan.undone, reasons = self.shield.check(target, inputs.before, inputs.snapshot, now, undo=True)
         plan.reasons += reasons
         plan.setting = plan.undone.copy()
         if not self._moves_allowed(plan):
             return
-        touched: set[str] = {self.spec.knobs[i].workload for i in np.flatnonzero(plan.undone != inputs.before)}
-        situation = self._situation(now, touched | self._outside(plan.undone))
-        pinned = {*inputs.pins, *(name for name, until in self._yielded.items() if until > now)}
+        touched = {self.spec.knobs[i].workload for i in np.flatnonzero(plan.undone != inputs.before)}
+        led = dict.fromkeys(self._outside(plan.undone), "what is led into narrower bounds")
+        situation = self._situation(now, led | dict.fromkeys(touched, "what was just restored"))
+        pinned = {*inputs.pins, *self._left_alone(now)}
         moves = self.arbiter.moves(self._proposals(plan), inputs.before, now, pinned)
         if inputs.mode is Mode.ADVISE:
             moves = self._advise(plan, moves, situation)
@@ -279,13 +289,13 @@ class Kernel:
             return False
         return True
 
-    def _situation(self, now: float, touched: set[str]) -> Situation:
+    def _situation(self, now: float, touched: dict[str, str]) -> Situation:
         last = self.trials.last
         blind = last is None or not last.complete
         least = self.config.trial.least_baseline_periods
         return Situation(
             now,
-            {**{w: t.id for w, t in self.trials.running.items()}, **dict.fromkeys(touched, "what was just restored")},
+            {**{w: t.id for w, t in self.trials.running.items()}, **touched},
             frozenset(self.trials.judge.broken(last) if last is not None else ()),
             blind,
             lambda workload, role: self.trials.pause_left(workload, role, now),

@@ -11,11 +11,15 @@ from controlled import ScriptedPolicy
 from controller.config import ControllerConfig
 from controller.decision import Decision, Mode
 from controller.journal import Journal
+from controller.kernel import Kernel
 from controller.loop import Controller
+from controller.period import Effect, Inputs
+from controller.plant_events import Event, EventKind
 from controller.shield import Reason
 from envs.scaling import KnobScaling
 from envs.spec import SystemSpec
 from plants import ToyPlant
+from telemetry.metrics import Snapshot
 
 BATCH, TRAINED, CORES = "serving_batch_size", "training_batch_size", "serving_cpu_cores"
 
@@ -244,3 +248,21 @@ def test_a_trial_ends_where_bounds_are_narrowed_and_nothing_of_it_comes_back(
     assert not controller.trials.running
     assert reasons(decision, Reason.CONFIG) == ["another configuration is in force"]
     assert value(controller, TRAINED) < 64
+
+
+@pytest.mark.clause("L8")
+def test_a_knob_that_somebody_else_moved_out_of_narrowed_bounds_is_left_alone_for_a_while() -> None:
+    spec, setting, reached = SystemSpec.load("reference"), SystemSpec.load("reference").default_setting, []
+    config = ControllerConfig(bounds={TRAINED: (8.0, 40.0)}, yield_seconds=5.0)
+    kernel, knob = Kernel(spec, config, setting, "run"), spec.knob_index(TRAINED)
+    setting[knob] = 64.0
+    elsewhere = Event(EventKind.CHANGED_ELSEWHERE, "training", "told", TRAINED)
+    for period in range(8):
+        reading = ToyPlant(spec).advance(1.0)
+        events = [elsewhere] if period == 0 else []
+        inputs = Inputs(float(period), Snapshot(float(period), reading.values), setting, Mode.ACT, events=events)
+        plan = kernel.decide(inputs)
+        kernel.applied(plan, Effect(float(period), plan.setting))
+        setting = plan.setting
+        reached.append(float(setting[knob]))
+    assert reached == [64.0] * 5 + [40.0] * 3
