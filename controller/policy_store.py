@@ -144,6 +144,7 @@ def mark_proven(state_dir: str | Path, version: str) -> None:
 
 def _add(folder: Path, source: Path, spec: SystemSpec) -> str:
     """Keep a copy, which nothing but a whole and checked one becomes."""
+    check_manifest(source, _trusted(folder))  # the copy is checked too; this one tells where the fault is
     folder.mkdir(parents=True, exist_ok=True)
     copy = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
     try:
