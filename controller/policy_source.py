@@ -10,7 +10,7 @@ from pathlib import Path
 from agents.manifest import check_manifest
 from agents.policy import Policy
 from controller import policy_store as store
-from controller.policy_host import HostedPolicy, PolicyHost
+from controller.policy_host import PolicyHost, hosted
 from controller.runner import host_policies, load_policies
 from envs.spec import Role, SystemSpec
 
@@ -93,5 +93,5 @@ class PolicySource:
         policies = load_policies(directory, self.spec)
         host = host_policies(policies, directory, self.spec) if self._hosted else None
         if host is not None:
-            policies |= {role: HostedPolicy(host, role, policies[role].name) for role in host.roles}
+            policies |= hosted(host, policies)
         return policies, host
