@@ -184,7 +184,7 @@ class Controller:
         Args:
             policies: by role, those of before.
         """
-        self.proposer.policies.update(policies)
+        self.proposer.use(policies)
         self.proposer.reset()
 
     def step(self) -> Decision:

@@ -32,8 +32,12 @@ class Probation:
         return self.left <= 0
 
     def observe(self, decision: Decision) -> None:
-        """Count a period. One with missing readings says nothing about a policy; a failure begins the count anew."""
-        if self.over or not decision.complete or not decision.proposals:
+        """Count a period; a failure begins the count anew.
+
+        One with missing readings says nothing, nor one in which a policy was not asked since it knows no such period.
+        """
+        strange = any(refusal.reason is Reason.OUT_OF_DISTRIBUTION for refusal in decision.reasons)
+        if self.over or strange or not decision.complete or not decision.proposals:
             return
         failures = [str(refusal) for refusal in decision.reasons if refusal.reason in FAILURES]
         if failures:

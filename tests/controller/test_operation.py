@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from agents.artifact import shipped_directory
+from agents.artifact import save
+from agents.network import MlpPolicy
 from controlled import ScriptedPolicy
 from controller import policy_store as store
 from controller.config_file import ConfigFile
@@ -18,6 +18,7 @@ from controller.operation import Operation, Overseer
 from controller.policy_source import PolicySource
 from controller.shield import Reason
 from envs.spec import Role, SystemSpec
+from envs.task import Task
 
 RELOADED = "trimtab_controller_config_last_reload_successful"
 
@@ -34,11 +35,11 @@ def overseen(controller: Controller) -> Callable[[Operation], Overseer]:
 
 @pytest.fixture
 def other(tmp_path: Path) -> Path:
-    """The shipped policies under another name: new here."""
+    """Policies that are new here, and take every observation for a usual one."""
     for role in Role:
-        shutil.copytree(shipped_directory(role), tmp_path / "other" / role)
-        card = json.loads((tmp_path / "other" / role / "policy.json").read_text())
-        (tmp_path / "other" / role / "policy.json").write_text(json.dumps({**card, "name": "other"}))
+        task = Task(SystemSpec.load("reference"), role)
+        layer = np.zeros((task.n_action, task.n_observation), np.float32), np.zeros(task.n_action, np.float32)
+        save(tmp_path / "other" / role, MlpPolicy([layer], "other"), task, {})
     return tmp_path / "other"
 
 
@@ -95,6 +96,7 @@ def test_policies_that_are_new_here_act_only_after_their_shadow_period(
     modes = [controller.step().mode for _ in range(6)]
     assert modes == [Mode.SHADOW] * 4 + [Mode.ACT] * 2
     assert controller.proposer.policies[Role.TUNING].name == "other"
+    assert controller.proposer.novelty == {}  # what those before knew is forgotten
     assert overseer.status()["policy_version"] == version
     assert store.is_proven(tmp_path, version)  # and so not again after a restart
     source.close()

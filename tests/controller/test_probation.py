@@ -39,7 +39,13 @@ def test_a_failure_begins_the_count_anew_and_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "silent", [period(complete=False), period(Reason.FALLBACK, complete=False), period(asked=False)]
+    "silent",
+    [
+        period(complete=False),
+        period(Reason.FALLBACK, complete=False),
+        period(asked=False),
+        period(Reason.OUT_OF_DISTRIBUTION, Reason.NO_PROPOSAL),
+    ],
 )
 def test_a_period_without_readings_or_question_counts_for_nothing(silent: Decision) -> None:
     probation = Probation(3.0, 1.0)
