@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from controller.decision import Mode
-from controller.explanation import explain as explain_records
 from controller.journal import Journal
 from telemetry.processes import process_start
 
@@ -190,6 +189,8 @@ def explain(state_dir: str | Path, id: str) -> str:
     Raises:
         CommandError: no such change in the journal.
     """
+    from controller.explanation import explain as explain_records  # a running controller does without it
+
     try:
         return explain_records(Journal.records(existing_state_dir(state_dir) / JOURNAL), id, str(state_dir))
     except KeyError as error:
