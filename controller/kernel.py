@@ -246,6 +246,8 @@ class Kernel:
         pinned = {*inputs.pins, *self._yielded_now(now)}
         moves = self.arbiter.moves(self._proposals(plan), inputs.before, now, pinned)
         if inputs.mode is Mode.ADVISE:
+            fixed = [i for i, knob in enumerate(self.spec.knobs) if knob.name in pinned]
+            plan.reasons += self.adviser.withdraw(moves, inputs.before, fixed)
             moves = self._advise(plan, moves, situation)
         elif inputs.mode is Mode.CANARY:
             moves = self.canary.limited(moves, plan.undone, self.config.canary_step)
@@ -259,7 +261,6 @@ class Kernel:
     def _advise(self, plan: Plan, moves: list[Move], situation: Situation) -> list[Move]:
         """Offer what would be allowed of new moves; returns those that the operator has approved."""
         inputs, now = plan.inputs, plan.inputs.now
-        plan.reasons += self.adviser.withdraw(moves, inputs.before)
         approved, new = self.adviser.split(moves)
         offered = self.arbiter.admit(new, plan.undone, situation)
         allowed, reasons = self.shield.check(offered.setting, plan.undone, inputs.snapshot, now)

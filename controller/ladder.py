@@ -74,18 +74,23 @@ class Adviser:
         unknown = [id for id in approvals if id not in known]
         return notes + [Refusal(Reason.ADVICE, f"no advice {id} waits any more") for id in unknown]
 
-    def withdraw(self, moves: Collection[Move], current: np.ndarray) -> list[Refusal]:
-        """Drop what is no longer wanted: approved or not, the same role now moves one of its knobs the other way.
+    def withdraw(self, moves: Collection[Move], current: np.ndarray, fixed: Collection[int]) -> list[Refusal]:
+        """Drop what is not wanted now, approved or not: a knob is pinned, or the same role moves it the other way.
 
         Args:
             moves: that are wanted now.
             current: (n_knobs,) in force.
+            fixed: knobs that nobody but the operator moves.
         """
         notes = []
+        for workload, advice in list(self.waiting.items()):
+            if set(advice.move.knobs) & set(fixed):
+                notes.append(Refusal(Reason.ADVICE, f"{advice.move.id} is withdrawn: a knob of it is pinned"))
+                del self.waiting[workload]
         for move in moves:
-            advice = self.waiting.get(move.workload)
-            if advice is None or advice.move.role is not move.role:
+            if move.workload not in self.waiting or self.waiting[move.workload].move.role is not move.role:
                 continue
+            advice = self.waiting[move.workload]
             advised = dict(zip(advice.move.knobs, advice.move.values, strict=True))
             wanted = dict(zip(move.knobs, move.values, strict=True))
             shared = wanted.keys() & advised.keys()

@@ -113,8 +113,9 @@ def test_an_advice_whose_knobs_were_changed_meanwhile_is_dropped(
     controller, policy.wanted = on("advise"), {BATCH: 16}
     controller.step()
     id = waiting(controller)[0]
-    controller.pins = {BATCH: 12.0}
-    controller.step()
+    setting = controller.plant.setting
+    setting[controller.spec.knob_index(BATCH)] = 12.0
+    controller.plant.apply(setting)
     controller.approve(id)
     decision = controller.step()
     assert f"{id} is overtaken: its knobs were changed meanwhile" in reasons(decision, Reason.ADVICE)
@@ -134,6 +135,20 @@ def test_an_advice_is_withdrawn_when_the_opposite_is_wanted_even_if_it_was_appro
     assert reasons(decision, Reason.ADVICE) == [f"{id} is withdrawn: the opposite is wanted now"]
     assert not decision.changed
     assert [advice.move.values for advice in decision.advised] == [(4.0,)]
+
+
+@pytest.mark.clause("L8")
+def test_an_approved_change_does_not_move_a_knob_that_is_pinned_where_it_is(
+    on: Callable[..., Controller], policy: ScriptedPolicy
+) -> None:
+    controller, policy.wanted = on("advise"), {BATCH: 16}
+    controller.step()
+    id = waiting(controller)[0]
+    controller.pins = {BATCH: 8.0}
+    controller.approve(id)
+    decision = controller.step()
+    assert value(controller, BATCH) == 8
+    assert reasons(decision, Reason.ADVICE) == [f"{id} is withdrawn: a knob of it is pinned"]
 
 
 @pytest.mark.clause("L12")
