@@ -27,6 +27,7 @@ class Move:
         adds: whether the workload's CPU grant grows.
         takes: whether it shrinks.
         seen_at: seconds; when such a change was first wanted.
+        id: of the optimization, where it has one already.
     """
 
     workload: str
@@ -36,6 +37,7 @@ class Move:
     adds: bool
     takes: bool
     seen_at: float
+    id: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Admission:
     setting: np.ndarray
     moves: list[Move]
     refusals: list[Refusal]
+    urgent: list[Move] = field(default_factory=list)
+    """Those that do not wait: they add capacity, or pay for it in a breach."""
 
 
 class Arbiter:
@@ -143,7 +147,7 @@ class Arbiter:
                 continue
             admitted.append(move)
             setting[list(move.knobs)] = move.values
-        return Admission(setting, admitted, refusals)
+        return Admission(setting, admitted, refusals, [move for move in admitted if move in urgent])
 
     def applied(self, move: Move) -> None:
         """Remember that a move was carried out."""

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from controller.config import ControllerConfig
 from controller.kernel import Kernel
 from controller.memory import Remembers, recall, remembered
 from controller.period import array_of, numbers
-from controller.prescale import PrescaleConfig
-from controller.shield import ShieldConfig
-from controller.trial import TrialConfig
 from envs.spec import SystemSpec
 
 KIND = "checkpoint"
@@ -32,7 +28,7 @@ def checkpoint_record(kernel: Kernel, at: str) -> dict[str, Any]:
         "period": kernel.period,
         "fingerprint": kernel.spec.fingerprint,
         "spec": kernel.spec.model_dump(mode="json"),
-        "config": asdict(kernel.config),
+        "config": kernel.config.plain(),
         "found": numbers(kernel.found),
         "memory": memory(kernel),
     }
@@ -44,11 +40,8 @@ def kernel_of(record: Mapping[str, Any]) -> Kernel:
     Raises:
         KeyError, ValueError, TypeError: the record is none, or of another version.
     """
-    plain = record["config"]
-    kinds = {"shield": ShieldConfig, "trial": TrialConfig, "prescale": PrescaleConfig}
-    nested = {name: kind(**plain[name]) for name, kind in kinds.items()}
-    config = ControllerConfig(**{**plain, **nested})
-    kernel = Kernel(SystemSpec.model_validate(record["spec"]), config, array_of(record["found"]), record["run"])
+    spec, config = SystemSpec.model_validate(record["spec"]), ControllerConfig.of(record["config"])
+    kernel = Kernel(spec, config, array_of(record["found"]), record["run"])
     for name, part in _parts(kernel).items():
         recall(part, record["memory"][name])
     return kernel
@@ -60,4 +53,11 @@ def memory(kernel: Kernel) -> dict[str, Any]:
 
 
 def _parts(kernel: Kernel) -> dict[str, Remembers]:
-    return {"kernel": kernel, "shield": kernel.shield, "arbiter": kernel.arbiter, "trials": kernel.trials}
+    return {
+        "kernel": kernel,
+        "shield": kernel.shield,
+        "arbiter": kernel.arbiter,
+        "trials": kernel.trials,
+        "adviser": kernel.adviser,
+        "canary": kernel.canary,
+    }

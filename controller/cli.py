@@ -9,10 +9,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from telemetry.options import Components, Json, Spec, print_json
+from controller.policy_cli import policy_app
+from telemetry.options import Components, Json, Spec, StateDir, print_json
 
 app = typer.Typer()
 control_app = typer.Typer(no_args_is_help=True, help="Run the controller, and talk to a running one.")
+control_app.add_typer(policy_app, name="policy")
+ModeName = Literal["off", "shadow", "advise", "canary", "act"]
 
 
 @app.command()
@@ -62,45 +65,49 @@ def monitor(
 def control_run(
     components: Components,
     spec: Spec = "reference",
-    mode: Annotated[Literal["off", "shadow", "act"], typer.Option(help="How far to go.")] = "shadow",
-    policy: Annotated[Path | None, typer.Option(help="Folder with allocation/ and tuning/; default: shipped.")] = None,
+    mode: Annotated[ModeName, typer.Option(help="How far to go.")] = "shadow",
+    policy: Annotated[
+        Path | None, typer.Option(help="Folder with allocation/ and tuning/; default: those in charge, else shipped.")
+    ] = None,
     state_dir: Annotated[Path, typer.Option(help="Folder of journal and status.")] = Path("runs/control"),
+    config: Annotated[Path | None, typer.Option(help="TOML file of limits and windows; read again on change.")] = None,
+    trust: Annotated[Path | None, typer.Option(help="Public key: from now on take only policies signed by it.")] = None,
+    probation: Annotated[float, typer.Option(help="Seconds in shadow mode of policies new here.", min=0.0)] = 60.0,
     policy_process: Annotated[bool, typer.Option(help="Keep the policies in a process of their own.")] = True,
 ) -> None:
     """Run the controller on a learning system until Ctrl-C; the setting found at start is restored at the end."""
-    from contextlib import ExitStack
+    from contextlib import closing
 
-    from agents.artifact import shipped_directory
-    from controller.policy_host import hosted
-    from controller.runner import host_policies, load_policies, run_controller
-    from envs.spec import Role, SystemSpec
+    from controller import policy_store
+    from controller.config_file import ConfigFile
+    from controller.operation import Operation
+    from controller.policy_source import PolicySource
+    from controller.runner import run_controller
+    from envs.spec import SystemSpec
 
     logging.getLogger().setLevel(logging.INFO)
     loaded = SystemSpec.load(spec)
-    models = policy or shipped_directory(Role.ALLOCATION).parent
-    policies = load_policies(models, loaded)
-    with ExitStack() as stack:
-        host = host_policies(policies, models, loaded) if policy_process else None
-        if host is not None:
-            stack.callback(host.close)
-            policies |= hosted(host, policies)
-        run_controller(loaded, components, policies, state_dir, mode=mode)
-
-
-StateDir = Annotated[Path, typer.Option(help="Folder of the running controller.")]
+    file = None if config is None else ConfigFile(config, loaded)
+    state_dir.mkdir(parents=True, exist_ok=True)
+    if trust is not None:
+        policy_store.trust(state_dir, trust)
+    policy_store.use(state_dir, policy or policy_store.current_version(state_dir) or "shipped", loaded)
+    with closing(PolicySource(state_dir, loaded, hosted=policy_process)) as source:
+        operation = Operation(file, source, probation)
+        run_controller(loaded, components, source.policies, state_dir, mode=mode, operation=operation)
 
 
 @control_app.command("status")
 def control_status(state_dir: StateDir = Path("runs/control"), as_json: Json = False) -> None:
     """What a running controller is doing."""
     from controller.commands import status
+    from controller.tables import status_lines
 
     found = status(state_dir)
     if as_json:
         print_json(found)
         return
-    for key, value in found.items():
-        print(f"{key:32} {value}")
+    print("\n".join(status_lines(found)))
 
 
 For = Annotated[str | None, typer.Option("--for", help="How long, such as 90s, 30m, 2h; default: until taken back.")]
@@ -165,11 +172,19 @@ def control_arm(state_dir: StateDir = Path("runs/control")) -> None:
 
 
 @control_app.command("mode")
-def control_mode(mode: Literal["off", "shadow", "act"], state_dir: StateDir = Path("runs/control")) -> None:
-    """Only read, decide without doing, or act; it stays so after a restart."""
+def control_mode(mode: ModeName, state_dir: StateDir = Path("runs/control")) -> None:
+    """Only read, decide without doing, ask first, go in small steps, or act; it stays so after a restart."""
     from controller.commands import set_mode
 
     set_mode(state_dir, mode)
+
+
+@control_app.command("approve")
+def control_approve(id: str, state_dir: StateDir = Path("runs/control")) -> None:
+    """In mode advise: make a change that waits; `control status` lists them."""
+    from controller.commands import approve
+
+    approve(state_dir, id)
 
 
 @control_app.command("pin")
@@ -200,14 +215,13 @@ def control_history(
 ) -> None:
     """The changes that were made, and what came of each; `explain ID` tells more."""
     from controller.commands import history
+    from controller.tables import print_history
 
     found = history(state_dir, count)
     if as_json:
         print_json({"optimizations": found})
         return
-    for change in found:
-        knobs = ", ".join(f"{name} {old:g} -> {new:g}" for name, (old, new) in change["knobs"].items())
-        print(f"{change['at']}  {change['id']}  {change['outcome']:12}  {knobs}  {change['reason']}")
+    print_history(found)
 
 
 @control_app.command("replay")
@@ -235,17 +249,33 @@ def control_replay(state_dir: StateDir = Path("runs/control"), as_json: Json = F
         raise typer.Exit(1)
 
 
+@control_app.command("config")
+def control_config() -> None:
+    """A configuration file with every key at its default, and what it means."""
+    from controller.config_template import template
+
+    print(template(), end="")
+
+
 @control_app.command("validate")
 def control_validate(
+    file: Annotated[Path | None, typer.Argument(help="A spec, or a configuration for --spec.")] = None,
     spec: Spec = "reference",
     policy: Annotated[Path | None, typer.Option(help="Folder with allocation/ and tuning/; default: shipped.")] = None,
 ) -> None:
-    """Whether `control run` would take this spec and these policies; says what is wrong in one line."""
+    """Whether `control run` would take this configuration, spec and policies; says what is wrong in one line."""
     from agents.artifact import shipped_directory
+    from controller.config_file import is_spec, load_config
     from controller.runner import load_policies
     from envs.spec import Role, SystemSpec
 
+    if file is not None and is_spec(file):
+        spec, file = str(file), None
     loaded = SystemSpec.load(spec)
+    if file is not None:
+        load_config(file, loaded)
+        print(f"{file}: a valid configuration for {loaded.name}")
+        return
     policies = load_policies(policy or shipped_directory(Role.ALLOCATION).parent, loaded)
     named = ", ".join(f"{role}: {found.name}" for role, found in policies.items())
     print(f"{loaded.name}: {len(loaded.knobs)} knobs, fingerprint {loaded.fingerprint}; {named}")
@@ -271,7 +301,7 @@ def doctor(state_dir: StateDir = Path("runs/control"), as_json: Json = False) ->
 
 @control_app.command("explain")
 def control_explain(id: str, state_dir: StateDir = Path("runs/control")) -> None:
-    """Why a change was made, and what came of it."""
+    """Why a change was made or advised: what was seen, wanted, expected, refused; what came of it; how to undo it."""
     from controller.commands import explain
 
     print(explain(state_dir, id))

@@ -18,13 +18,14 @@ from typing import Any
 
 from controller.decision import Mode
 from controller.journal import Journal
-from controller.journal import explain as explain_records
 from telemetry.processes import process_start
 
 JOURNAL, STATUS, METRICS, TOKENS = "journal.jsonl", "status.json", "metrics.prom", "tokens.json"
 FORECAST = "forecast.json"
 """What `trimtab forecast --json` last wrote; see `controller.prescale.read_alarms`."""
 PAUSE, MODE, PINS, ROLLBACK, REVERT, KILL = "pause", "mode", "pins.json", "rollback", "revert", "kill"
+APPROVE = "approve."
+"""Begins the name of a file that approves the change whose id follows."""
 
 
 class CommandError(RuntimeError):
@@ -55,12 +56,12 @@ def status(state_dir: str | Path) -> dict[str, Any]:
 
 def kill(state_dir: str | Path) -> None:
     """Back to the setting found at start within a period, and nothing is changed until `arm`."""
-    (_existing(state_dir) / KILL).touch()
+    (existing_state_dir(state_dir) / KILL).touch()
 
 
 def arm(state_dir: str | Path) -> None:
     """Turn the kill switch off; does nothing if it is not on."""
-    (_existing(state_dir) / KILL).unlink(missing_ok=True)
+    (existing_state_dir(state_dir) / KILL).unlink(missing_ok=True)
 
 
 def pause(state_dir: str | Path, seconds: float | None = None) -> None:
@@ -70,21 +71,21 @@ def pause(state_dir: str | Path, seconds: float | None = None) -> None:
         state_dir: of the controller.
         seconds: for how long; None until `resume`.
     """
-    write_atomically(_existing(state_dir) / PAUSE, "" if seconds is None else repr(time.time() + seconds))
+    write_atomically(existing_state_dir(state_dir) / PAUSE, "" if seconds is None else repr(time.time() + seconds))
 
 
 def resume(state_dir: str | Path) -> None:
     """End a pause; does nothing without one."""
-    (_existing(state_dir) / PAUSE).unlink(missing_ok=True)
+    (existing_state_dir(state_dir) / PAUSE).unlink(missing_ok=True)
 
 
 def set_mode(state_dir: str | Path, mode: Mode | str) -> None:
-    """Switch between off, shadow and act.
+    """Switch between off, shadow, advise, canary and act.
 
     Raises:
         ValueError: no such mode.
     """
-    write_atomically(_existing(state_dir) / MODE, Mode(mode))
+    write_atomically(existing_state_dir(state_dir) / MODE, Mode(mode))
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def set_pins(state_dir: str | Path, pins: Mapping[str, float | Pin]) -> None:
     entries = {
         name: {"value": pin.value, "until": pin.until} if isinstance(pin, Pin) else pin for name, pin in pins.items()
     }
-    write_atomically(_existing(state_dir) / PINS, json.dumps(entries))
+    write_atomically(existing_state_dir(state_dir) / PINS, json.dumps(entries))
 
 
 def read_pins(state_dir: str | Path) -> dict[str, Pin] | None:
@@ -152,13 +153,13 @@ def unpin(state_dir: str | Path, name: str) -> None:
 
 def request_revert(state_dir: str | Path) -> None:
     """Go back to the setting found at start; policies begin again from there after a pause."""
-    write_atomically(_existing(state_dir) / REVERT, "")
+    write_atomically(existing_state_dir(state_dir) / REVERT, "")
 
 
 def history(state_dir: str | Path, count: int = 20) -> list[dict[str, Any]]:
     """The newest optimizations, oldest first: `id`, `at`, `workload`, `role`, `knobs`, `outcome`, `reason`, `gain`."""
     found: dict[str, dict[str, Any]] = {}
-    for record in Journal.read(_existing(state_dir) / JOURNAL):
+    for record in Journal.read(existing_state_dir(state_dir) / JOURNAL):
         for change in record.get("opened", []):
             kept = {key: change[key] for key in ("id", "workload", "role", "knobs")}
             found[change["id"]] = {**kept, "at": record["at"], "outcome": "running", "reason": "", "gain": None}
@@ -168,19 +169,33 @@ def history(state_dir: str | Path, count: int = 20) -> list[dict[str, Any]]:
     return list(found.values())[-count:]
 
 
+def approve(state_dir: str | Path, id: str) -> None:
+    """In mode `advise`: make the change with this id, as soon as the shield allows it.
+
+    Raises:
+        CommandError: no such change waits.
+    """
+    waiting = [str(advice["id"]) for advice in status(state_dir).get("advice", [])]
+    if id not in waiting:
+        raise CommandError(f"no change {id!r} waits for approval; waiting are: {', '.join(waiting) or 'none'}")
+    write_atomically(existing_state_dir(state_dir) / f"{APPROVE}{id}", "")
+
+
 def request_rollback(state_dir: str | Path, id: str = "") -> None:
     """Take back the running trial with this id, or go to the last known good setting."""
-    write_atomically(_existing(state_dir) / ROLLBACK, id)
+    write_atomically(existing_state_dir(state_dir) / ROLLBACK, id)
 
 
 def explain(state_dir: str | Path, id: str) -> str:
-    """Why an optimization was made, and what came of it.
+    """Trigger, readings, candidates, refusals, verdict and undo of a change that was made or advised.
 
     Raises:
-        CommandError: no such optimization in the journal.
+        CommandError: no such change in the journal.
     """
+    from controller.explanation import explain as explain_records  # a running controller does without it
+
     try:
-        return explain_records(Journal.read(_existing(state_dir) / JOURNAL), id)
+        return explain_records(Journal.records(existing_state_dir(state_dir) / JOURNAL), id, str(state_dir))
     except KeyError as error:
         raise CommandError(str(error.args[0])) from None
 
@@ -231,13 +246,18 @@ def _pin(entry: Any) -> Pin:
 
 
 def _good_pins(state_dir: str | Path) -> dict[str, Pin]:
-    pins = read_pins(_existing(state_dir))
+    pins = read_pins(existing_state_dir(state_dir))
     if pins is None:
         raise CommandError(f"cannot read {Path(state_dir) / PINS}; correct or delete it first")
     return pins
 
 
-def _existing(state_dir: str | Path) -> Path:
+def existing_state_dir(state_dir: str | Path) -> Path:
+    """The folder.
+
+    Raises:
+        CommandError: it is not there.
+    """
     path = Path(state_dir)
     if not path.is_dir():
         raise CommandError(f"no state directory {str(state_dir)!r}; it is made when the controller is started")

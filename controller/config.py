@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any
 
 from controller.prescale import PrescaleConfig
 from controller.shield import ShieldConfig
@@ -25,5 +27,33 @@ class ControllerConfig:
     """After so long without the readings that SLOs are made of, the setting found at start is restored. Default: long
     enough for a component to restart, too short for a peak to build up unseen."""
     rollbacks_per_hour: int = 20
-    """With more, the controller only watches from then on (mode shadow), until an operator says otherwise. Default:
+    """With more, the mode falls by one rung (act, canary, advise, shadow), until an operator says otherwise. Default:
     with its growing pauses, one role of one workload gets to seven; twenty means that hardly anything succeeds."""
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Knob -> (low, high), narrower than the spec's. A knob that is outside is led inside by the largest step per
+    period, at the operator's order: without a trial."""
+    advice_seconds: float = 300.0
+    """In mode `advise`, how long a change waits for `trimtab control approve`. Default: five minutes, long enough to
+    look at it, short enough that the load is still the one that it was meant for."""
+    canary_step: float = 0.5
+    """In mode `canary`, share of the largest step that one change may make, from above 0 to 1."""
+
+    def plain(self) -> dict[str, Any]:
+        """For the journal, floats exact."""
+        return {**asdict(self), "bounds": {name: list(ends) for name, ends in self.bounds.items()}}
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> ControllerConfig:
+        """The configuration that `plain` was made of. What a user wrote is checked by `controller.config_file`.
+
+        Raises:
+            KeyError, ValueError, TypeError: it was made of none.
+        """
+        tables: dict[str, Any] = {field.name: getattr(cls(), field.name) for field in fields(cls)}
+        nested = {
+            name: replace(table, **plain[name])
+            for name, table in tables.items()
+            if is_dataclass(table) and not isinstance(table, type)
+        }
+        bounds = {name: (float(low), float(high)) for name, (low, high) in plain["bounds"].items()}
+        return cls(**{**plain, **nested, "bounds": bounds})

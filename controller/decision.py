@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from controller.ladder import Advice
 from controller.opportunities import Opportunity
 from controller.shield import Refusal
 from controller.trial import Trial, Verdict
@@ -18,11 +19,33 @@ from telemetry.processes import boot_id
 
 
 class Mode(StrEnum):
-    """How far the controller goes: only watch, decide without doing, or act."""
+    """How far the controller goes, from the lowest rung of the ladder to the highest.
+
+    It falls by itself, one rung at a time; it rises only by an operator.
+    """
 
     OFF = "off"
+    """Only reads."""
     SHADOW = "shadow"
+    """Decides and writes down, changes nothing."""
+    ADVISE = "advise"
+    """Each change waits until an operator approves it, and is then on trial as any other."""
+    CANARY = "canary"
+    """Changes by a part of the largest step, one workload at a time, so that the rest of the system tells the load
+    from the change; only what adds capacity, or pays for it in a breach, does not wait."""
     ACT = "act"
+    """Changes whatever the shield allows."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether something may be set in this mode, approved or not."""
+        return self in (Mode.ADVISE, Mode.CANARY, Mode.ACT)
+
+    @property
+    def below(self) -> Mode:
+        """One rung down; `off` stays."""
+        rungs = list(Mode)
+        return rungs[max(0, rungs.index(self) - 1)]
 
 
 @dataclass
@@ -48,6 +71,7 @@ class Decision:
         opportunities: what could be better, from measurements alone; the largest expected gain first.
         inputs: all that it was decided from, as plain values; see `controller.period.Inputs`.
         effect: what became of it, as plain values; see `controller.period.Effect`.
+        advised: changes that wait for an operator from now on; see `controller.ladder`.
     """
 
     time: float
@@ -68,6 +92,7 @@ class Decision:
     opportunities: Sequence[Opportunity] = ()
     inputs: dict[str, Any] = field(default_factory=dict)
     effect: dict[str, Any] = field(default_factory=dict)
+    advised: list[Advice] = field(default_factory=list)
 
     @property
     def changed(self) -> bool:
@@ -107,6 +132,7 @@ def decision_record(spec: SystemSpec, decision: Decision) -> dict[str, Any]:
         "verdicts": [
             {"id": v.trial.id, "outcome": v.outcome, "reason": v.reason, "gain": v.gain} for v in decision.verdicts
         ],
+        **({"advised": [advice_record(spec, advice) for advice in decision.advised]} if decision.advised else {}),
         "stage_seconds": {stage: round(seconds, 6) for stage, seconds in decision.stage_seconds.items()},
         "inputs": decision.inputs,
         "effect": decision.effect,
@@ -128,6 +154,21 @@ def changes(spec: SystemSpec, before: np.ndarray, after: np.ndarray) -> dict[str
         name: (float(old), float(new))
         for name, old, new in zip(spec.knob_names, before, after, strict=True)
         if old != new
+    }
+
+
+def advice_record(spec: SystemSpec, advice: Advice) -> dict[str, Any]:
+    """An advice as it stands in journal and status."""
+    move = advice.move
+    pairs = zip(move.knobs, advice.before, move.values, strict=True)
+    return {
+        "id": move.id,
+        "workload": move.workload,
+        "role": move.role,
+        "policy": advice.policy,
+        "knobs": {spec.knobs[knob].name: (old, new) for knob, old, new in pairs},
+        "expires_at": advice.expires_at,
+        "approved": advice.approved,
     }
 
 

@@ -203,36 +203,6 @@ def optimizations(records: Iterable[Mapping[str, Any]]) -> Optimizations:
     )
 
 
-def explain(records: Iterable[Mapping[str, Any]], id: str) -> str:
-    """Why an optimization was made, and what came of it; plain text of a few lines.
-
-    Raises:
-        KeyError: no such optimization; the message names the newest ones.
-    """
-    lines, known = [], []
-    for record in records:
-        for change in record.get("opened", []):
-            known.append(change["id"])
-            if change["id"] == id:
-                lines.append(f"{id}: {change['role']} of {change['workload']}, at {record['at']}")
-                lines += [f"  {name}: {old:g} -> {new:g}" for name, (old, new) in change["knobs"].items()]
-                lines.append(
-                    f"  proposed by {change['policy']}, {change['applied_at'] - change['seen_at']:.3f} s before"
-                )
-                lines.append(f"  seen: {_figures(record['snapshot'])}")
-        for verdict in record.get("verdicts", []):
-            if verdict["id"] == id:
-                gain = "" if verdict["gain"] is None else f" (score {verdict['gain']:+.1%})"
-                lines.append(f"  verdict at {record['at']}: {verdict['outcome']}, {verdict['reason']}{gain}")
-    if not lines:
-        raise KeyError(f"no optimization {id!r} in the journal; the newest are: {', '.join(known[-5:]) or 'none'}")
-    return "\n".join(lines)
-
-
-def _figures(values: Mapping[str, float | None]) -> str:
-    return ", ".join(f"{name} {'missing' if value is None else format(value, '.4g')}" for name, value in values.items())
-
-
 def plain(value: Any) -> Any:
     """What JSON can hold of a record; a NaN is null."""
     if isinstance(value, Mapping):

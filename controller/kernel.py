@@ -12,9 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from controller.arbiter import Arbiter, Situation
+from controller.arbiter import Arbiter, Move, Situation
 from controller.config import ControllerConfig
 from controller.decision import Mode
+from controller.ladder import Adviser, Canary
 from controller.period import Aftermath, Effect, Inputs, Plan
 from controller.plant_events import EventKind
 from controller.prescale import lifted
@@ -44,9 +45,11 @@ class Kernel:
 
     def __init__(self, spec: SystemSpec, config: ControllerConfig, found: np.ndarray, run_id: str) -> None:
         self.spec, self.config, self.run_id = spec, config, run_id
-        self.shield = Shield(spec, config.shield)
+        self.shield = Shield(spec, config.shield, config.bounds)
         self.arbiter = Arbiter(spec)
         self.trials = Trials(spec, config.trial, run_id)
+        self.adviser = Adviser(self.trials.next_id)
+        self.canary = Canary(spec)
         self.found = found.copy()
         self.period = 0
         """Number of the newest period."""
@@ -76,7 +79,7 @@ class Kernel:
                 plan.setting, plan.undone, plan.restore = self.found.copy(), self.found.copy(), True
             else:
                 self._allow(plan, target)
-            may = plan.inputs.mode is Mode.ACT or (restore and self._changed_something)
+            may = plan.inputs.mode.changes or (restore and self._changed_something)
             plan.act = may and not np.array_equal(plan.setting, plan.inputs.before, equal_nan=True)
             return plan
 
@@ -96,7 +99,7 @@ class Kernel:
                 aftermath.reasons.append(Refusal(Reason.ACTUATOR, "the setting in force cannot be read back"))
             if effect.attempted:
                 self._changed_something = not plan.restore
-            if plan.inputs.mode is Mode.ACT:
+            if plan.inputs.mode.changes:
                 self._read_back(plan, effect, aftermath)
             self._demote(plan, effect, aftermath)
             return aftermath
@@ -120,8 +123,21 @@ class Kernel:
             for role, wanted in inputs.proposals.items()
             if role not in proposals
         ]
+        if inputs.config is not None:
+            self._configure(inputs.config)
+            reasons.append(Refusal(Reason.CONFIG, "another configuration is in force"))
+        self._bound(inputs.now)
         clean = replace(inputs, before=before, snapshot=snapshot, proposals=proposals)
         return Plan(clean, before.copy(), before, reasons=reasons)
+
+    def _configure(self, config: ControllerConfig) -> None:
+        self.config, self.shield.config = config, config.shield
+        self.trials.configure(config.trial)
+
+    def _bound(self, now: float) -> None:
+        """Narrow the bounds of all knobs but those that are left to somebody else for a while."""
+        left = self._yielded_now(now)
+        self.shield.narrow({name: ends for name, ends in self.config.bounds.items() if name not in left})
 
     def _observe(self, plan: Plan) -> None:
         """Judge the running trials by the new period, and see whether anything can be seen."""
@@ -129,8 +145,13 @@ class Kernel:
         if inputs.lost:
             self._end_trials(plan, list(self.trials.running), inputs.lost)
         plan.verdicts += self.trials.observe(inputs.snapshot, inputs.before)
-        if inputs.mode is not Mode.ACT:
+        if not inputs.mode.changes:
             self._end_trials(plan, list(self.trials.running), f"mode {inputs.mode}")
+        self._end_trials(plan, sorted(self._outside(inputs.before)), "its knobs are led into narrower bounds")
+        if inputs.mode is Mode.ADVISE:
+            plan.reasons += self.adviser.review(inputs.approvals, inputs.before, inputs.now)
+        else:
+            self.adviser.clear()
         plan.blind = self.shield.missing(inputs.snapshot, inputs.now)
         if plan.blind is None:
             self._blind_since = None
@@ -151,7 +172,7 @@ class Kernel:
         return True
 
     def _long_blind(self, inputs: Inputs) -> Refusal | None:
-        if inputs.mode is not Mode.ACT or self._blind_since is None:
+        if not inputs.mode.changes or self._blind_since is None:
             return None  # what an operator left in force by leaving the mode is his
         blind = inputs.now - self._blind_since
         return Refusal(Reason.BLIND, f"for {blind:.0f} s") if blind >= self.config.blind_seconds else None
@@ -213,18 +234,45 @@ class Kernel:
     def _allow(self, plan: Plan, target: np.ndarray) -> None:
         """What the shield leaves of what comes back, and of the moves that are admitted on top of it."""
         inputs, now = plan.inputs, plan.inputs.now
+        self._bound(now)  # again: somebody may have changed a knob
         plan.undone, reasons = self.shield.check(target, inputs.before, inputs.snapshot, now, undo=True)
         plan.reasons += reasons
         plan.setting = plan.undone.copy()
         if not self._moves_allowed(plan):
             return
-        touched: set[str] = {self.spec.knobs[i].workload for i in np.flatnonzero(plan.undone != inputs.before)}
+        touched = {self.spec.knobs[i].workload for i in np.flatnonzero(plan.undone != inputs.before)}
+        led = dict.fromkeys(self._outside(plan.undone), "what is led into narrower bounds")
+        situation = self._situation(now, led | dict.fromkeys(touched, "what was just restored"))
         pinned = {*inputs.pins, *self._yielded_now(now)}
         moves = self.arbiter.moves(self._proposals(plan), inputs.before, now, pinned)
-        admission = self.arbiter.admit(moves, plan.undone, self._situation(now, touched))
+        if inputs.mode is Mode.ADVISE:
+            fixed = [i for i, knob in enumerate(self.spec.knobs) if knob.name in pinned]
+            plan.reasons += self.adviser.withdraw(moves, inputs.before, fixed)
+            moves = self._advise(plan, moves, situation)
+        elif inputs.mode is Mode.CANARY:
+            moves = self.canary.limited(moves, plan.undone, self.config.canary_step)
+        admission = self.arbiter.admit(moves, plan.undone, situation)
+        if inputs.mode is Mode.CANARY:
+            admission = self.canary.one_at_a_time(admission, plan.undone, self.trials.running)
         plan.setting, reasons = self.shield.check(admission.setting, plan.undone, inputs.snapshot, now)
         plan.reasons += admission.refusals + reasons
         plan.moves = admission.moves
+
+    def _advise(self, plan: Plan, moves: list[Move], situation: Situation) -> list[Move]:
+        """Offer what would be allowed of new moves; returns those that the operator has approved."""
+        inputs, now = plan.inputs, plan.inputs.now
+        approved, new = self.adviser.split(moves)
+        offered = self.arbiter.admit(new, plan.undone, situation)
+        allowed, reasons = self.shield.check(offered.setting, plan.undone, inputs.snapshot, now)
+        plan.reasons += offered.refusals + reasons
+        plan.advised = self.adviser.offer(
+            offered.moves, plan.undone, allowed, inputs.policies, now + self.config.advice_seconds
+        )
+        return approved
+
+    def _outside(self, setting: np.ndarray) -> set[str]:
+        """Workloads of which a knob is beyond the bounds in force."""
+        return {self.spec.knobs[i].workload for i in np.flatnonzero(self.shield.outside(setting))}
 
     def _proposals(self, plan: Plan) -> Mapping[Role, np.ndarray]:
         """Those of the policies, with what forecasts ask for on top: they only add."""
@@ -244,18 +292,18 @@ class Kernel:
         if inputs.paused:
             plan.reasons.append(Refusal(Reason.PAUSED, BY_OPERATOR))
             return False
-        if inputs.no_right and inputs.mode is Mode.ACT:
+        if inputs.no_right and inputs.mode.changes:
             plan.reasons.append(Refusal(Reason.LEASE, inputs.no_right))
             return False
         return True
 
-    def _situation(self, now: float, touched: set[str]) -> Situation:
+    def _situation(self, now: float, touched: dict[str, str]) -> Situation:
         last = self.trials.last
         blind = last is None or not last.complete
         least = self.config.trial.least_baseline_periods
         return Situation(
             now,
-            {**{w: t.id for w, t in self.trials.running.items()}, **dict.fromkeys(touched, "what was just restored")},
+            {**{w: t.id for w, t in self.trials.running.items()}, **touched},
             frozenset(self.trials.judge.broken(last) if last is not None else ()),
             blind,
             lambda workload, role: self.trials.pause_left(workload, role, now),
@@ -282,6 +330,8 @@ class Kernel:
                 self.outcomes[ended.outcome] += 1
                 aftermath.verdicts.append(ended)
             self.arbiter.applied(move)
+            self.adviser.made(move)
+            self.canary.applied(move, now)
             aftermath.opened.append(self.trials.open(move, before, np.where(changed, setting, before), now))
         settled = np.where(short, wanted, setting)
         for trial in self.trials.running.values():
@@ -289,15 +339,16 @@ class Kernel:
         self.settled = np.where(np.isfinite(settled), settled, self.settled)
 
     def _demote(self, plan: Plan, effect: Effect, aftermath: Aftermath) -> None:
-        """Only watch from now on if too many changes had to be rolled back within an hour."""
+        """One rung down from now on if too many changes had to be rolled back within an hour."""
         now, at, most = effect.now, self._rolled_back_at, self.config.rollbacks_per_hour
         ours = [v for v in plan.verdicts if v.outcome is Outcome.ROLLED_BACK and v.reason != BY_OPERATOR]
         at.extend([now] * len(ours))
         while at and not at[0] > now - 3600.0:
             at.popleft()
-        if len(at) > most and plan.inputs.mode is Mode.ACT:
+        mode = plan.inputs.mode
+        if len(at) > most and mode.changes:
             aftermath.demoted = f"{len(at)} rollbacks within an hour, {most} are allowed"
-            detail = f"{aftermath.demoted}; mode act again by an operator"
+            detail = f"{aftermath.demoted}; mode {mode.below} from now on, {mode} again only by an operator"
             aftermath.reasons.append(Refusal(Reason.DEMOTED, detail))
             at.clear()
 

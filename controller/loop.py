@@ -49,8 +49,9 @@ class Stop(Protocol):
 class Controller:
     """Keeps a plant in trim. Starts from the setting in force, without a jump.
 
-    In mode `off` it only reads; in `shadow` it decides and writes down, and changes nothing; in `act` it changes the
-    setting. `paused` stops changes at once, but a change on trial is still rolled back if it proves harmful.
+    In mode `off` it only reads; in `shadow` it decides and writes down, and changes nothing; above that it changes the
+    setting, see `Mode`. `paused` stops changes at once, but a change on trial is still rolled back if it proves
+    harmful.
 
     Args:
         plant: to be controlled.
@@ -109,10 +110,12 @@ class Controller:
         self._figures = Figures(self.spec.control_period_seconds, clock)
         self._rollback_wanted: str | None = None
         self._revert_wanted = False
+        self._approvals: list[str] = []
+        self._config_wanted: ControllerConfig | None = None
 
     @property
     def mode(self) -> Mode:
-        """In force; switching away from `act` leaves the setting as it is and ends the trials."""
+        """In force; switching to `shadow` or `off` leaves the setting as it is and ends the trials."""
         return self._mode
 
     @mode.setter
@@ -121,7 +124,7 @@ class Controller:
         if mode is self._mode:
             return
         logger.info("mode %s -> %s", self._mode, mode)
-        if mode is Mode.ACT:
+        if mode.changes and not self._mode.changes:
             self.proposer.reset()
         self._mode = mode
 
@@ -162,6 +165,28 @@ class Controller:
         """Return in the next period to the setting found at start, and try nothing for the time of a first backoff."""
         self._revert_wanted = True
 
+    def approve(self, id: str) -> None:
+        """In mode `advise`: make the change with this id, as soon as the shield allows it."""
+        self._approvals.append(id)
+
+    def reconfigure(self, config: ControllerConfig) -> None:
+        """Other limits and windows from the next period on."""
+        self.config = self._config_wanted = config
+        self._prescaler.config = config.prescale
+
+    def note(self, condition: str, detail: str | None) -> None:
+        """Tell of a condition that the loop does not see itself; see `Conditions.note`."""
+        self.conditions.note(condition, detail, self._clock())
+
+    def use(self, policies: Mapping[Role, Policy]) -> None:
+        """Ask other policies from the next period on.
+
+        Args:
+            policies: by role, those of before.
+        """
+        self.proposer.use(policies)
+        self.proposer.reset()
+
     def step(self) -> Decision:
         """One period. Waits for it to end first, as `plant.advance` does.
 
@@ -195,7 +220,7 @@ class Controller:
         with self._figures.timed("record"):
             self._note(plan, aftermath)
             if aftermath.demoted:
-                self.demoted, self.mode = aftermath.demoted, Mode.SHADOW
+                self.demoted, self.mode = aftermath.demoted, self._mode.below
             self._record(decision)
         if self.guard is not None:
             self.guard.renew()
@@ -227,6 +252,7 @@ class Controller:
             **{f'trimtab_controller_trials_total{{outcome="{o}"}}': float(self.outcomes[o]) for o in Outcome},
             "trimtab_controller_trials_running": float(len(self.trials.running)),
             "trimtab_controller_conditions": float(len(self.conditions.active)),
+            "trimtab_controller_config_last_reload_successful": float("configuration" not in self.conditions.active),
         }
 
     @property
@@ -279,7 +305,9 @@ class Controller:
         """All that this period is decided from; what operators asked for once is asked for no more."""
         rollback, self._rollback_wanted = self._rollback_wanted, None
         revert, self._revert_wanted = self._revert_wanted, False
-        no_right = self.guard.problem() if self.guard is not None and self._mode is Mode.ACT else None
+        approvals, self._approvals = tuple(self._approvals), []
+        config, self._config_wanted = self._config_wanted, None
+        no_right = self.guard.problem() if self.guard is not None and self._mode.changes else None
         return Inputs(
             self._clock(),
             snapshot,
@@ -294,6 +322,8 @@ class Controller:
             pins=dict(self.pins),
             rollback=rollback,
             revert=revert,
+            approvals=approvals,
+            config=config,
             no_right=no_right or "",
             lost=lost,
             opportunities=self._opportunities.find(self.recent, before, self._clock()),
@@ -304,7 +334,7 @@ class Controller:
         now, short = self._clock(), "not all was applied" if aftermath.short else None
         self.conditions.note("no right to act", plan.inputs.no_right or None, now)
         self.conditions.note("blind", None if plan.blind is None else str(plan.blind), now)
-        if plan.inputs.mode is Mode.ACT:
+        if plan.inputs.mode.changes:
             self.conditions.note("actuator", short, now)
 
     def _record(self, decision: Decision) -> None:

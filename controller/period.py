@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from controller.arbiter import Move
+from controller.config import ControllerConfig
 from controller.decision import Decision, Mode
+from controller.ladder import Advice
 from controller.opportunities import Opportunity
 from controller.plant_events import Event, EventKind
 from controller.prescale import Floor
@@ -39,6 +41,8 @@ class Inputs:
         rollback: trial that the operator wants back, empty for everything; None if nothing.
         revert: whether he wants the setting found at start.
         no_right: why the guard does not let us change anything new; empty if it does.
+        approvals: changes that the operator approved since the period before; only mode `advise` asks for that.
+        config: that is in force from now on; None if it stays as it was.
         floors: CPU knob -> least grant that forecasts ask for, and why.
         opportunities: what could be better, the largest expected gain first; told with the changes that answer them.
         lost: why the lease was lost since the period before; empty if it was not. `before` is then what was restored.
@@ -57,6 +61,8 @@ class Inputs:
     pins: Mapping[str, float] = field(default_factory=dict)
     rollback: str | None = None
     revert: bool = False
+    approvals: Sequence[str] = ()
+    config: ControllerConfig | None = None
     no_right: str = ""
     lost: str = ""
     floors: Mapping[str, Floor] = field(default_factory=dict)
@@ -80,6 +86,8 @@ class Inputs:
             "killed": self.killed,
             "pins": {name: number(value) for name, value in self.pins.items()},
             "revert": self.revert,
+            "approvals": list(self.approvals),
+            "config": None if self.config is None else self.config.plain(),
             "no_right": self.no_right,
             "lost": self.lost,
             "opportunities": [opportunity.record() for opportunity in self.opportunities],
@@ -97,7 +105,7 @@ class Inputs:
         Raises:
             KeyError, ValueError, TypeError: it was made of none.
         """
-        same = ("paused", "killed", "rollback", "revert", "no_right", "lost")
+        same = ("paused", "killed", "rollback", "revert", "approvals", "no_right", "lost")
         return cls(
             _float(plain["now"]),
             Snapshot(_float(plain["time"]), array_of(plain["values"]), _float(plain.get("day"))),
@@ -108,6 +116,7 @@ class Inputs:
             proposal_reasons=_refusals(plain.get("proposal_reasons", [])),
             events=[Event(EventKind(kind), *rest) for kind, *rest in plain.get("events", [])],
             pins={name: _float(value) for name, value in plain.get("pins", {}).items()},
+            config=ControllerConfig.of(plain["config"]) if "config" in plain else None,
             opportunities=[Opportunity.of(one) for one in plain.get("opportunities", [])],
             floors={name: Floor(_float(cores), why) for name, (cores, why) in plain.get("floors", {}).items()},
             **{key: plain[key] for key in same if key in plain},
@@ -128,6 +137,7 @@ class Plan:
         reasons: for every difference between what was wanted and `setting`.
         verdicts: of the trials that ended.
         blind: why the system cannot be seen well enough; None if it can.
+        advised: changes that wait for an operator from now on.
     """
 
     inputs: Inputs
@@ -139,6 +149,7 @@ class Plan:
     reasons: list[Refusal] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     blind: Refusal | None = None
+    advised: list[Advice] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -225,6 +236,7 @@ def decision_of(plan: Plan, effect: Effect, aftermath: Aftermath, at: str, perio
         plan.verdicts + aftermath.verdicts,
         bool(np.isfinite(inputs.snapshot.values).all()),
         period=period,
+        advised=plan.advised,
         opportunities=inputs.opportunities,
     )
 

@@ -46,7 +46,16 @@ class Proposer:
     def __init__(
         self, tasks: Mapping[Role, Task], policies: Mapping[Role, Policy], fallback: Mapping[Role, Policy]
     ) -> None:
-        self.tasks, self.policies, self.fallback = dict(tasks), dict(policies), dict(fallback)
+        self.tasks, self.fallback = dict(tasks), dict(fallback)
+        self.use(policies)
+
+    def use(self, policies: Mapping[Role, Policy]) -> None:
+        """Ask these policies from now on, with what each of them knows of what it was made with.
+
+        Args:
+            policies: by role; each role has a task.
+        """
+        self.policies = dict(policies)
         self.on_fallback: set[Role] = set()
         guards = {role: guard for role, policy in self.policies.items() if (guard := guard_of(policy)) is not None}
         self.novelty = {role: NoveltyWatch(guard) for role, guard in guards.items()}

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from agents.heuristics.fallback import fallback_policy
 from agents.policy import Policy
 from controller.actuators.actuator import Actuator
 from controller.commands import (
+    APPROVE,
     FORECAST,
     JOURNAL,
     KILL,
@@ -34,11 +35,12 @@ from controller.commands import (
     set_mode,
     write_atomically,
 )
-from controller.decision import Decision, Mode
+from controller.decision import Decision, Mode, advice_record
 from controller.guard import Guard, GuardConfig
 from controller.journal import Journal
 from controller.live_plant import LivePlant
 from controller.loop import Controller, ControllerConfig
+from controller.operation import Operation, Overseer
 from controller.own_cost import Limits, OwnCost
 from controller.own_metrics import OwnMetrics
 from controller.policy_host import HostedPolicy, PolicyHost, PolicyHostError
@@ -65,10 +67,12 @@ def run_controller(
     guard_config: GuardConfig | None = None,
     limits: Limits | None = None,
     own_actuators: Sequence[Actuator] = (),
+    operation: Operation | None = None,
 ) -> None:
     """Control a running learning system until SIGTERM, SIGINT or `stop`; then restore the setting found at start.
 
-    SIGUSR1 is the kill switch: everything goes back to the setting found at start, until `commands.arm`.
+    SIGUSR1 is the kill switch: everything goes back to the setting found at start, until `commands.arm`. SIGHUP reads
+    the configuration file again.
 
     Args:
         spec: of the system.
@@ -82,6 +86,7 @@ def run_controller(
         guard_config: times of lease and warden.
         limits: what the controller itself may cost.
         own_actuators: for knobs of the program that this runs in; see `CallbackKnobs`.
+        operation: what may be exchanged while it runs; with a configuration file, `config` is left out.
 
     Raises:
         PlantError: the system cannot be read or set at all.
@@ -107,11 +112,14 @@ def run_controller(
         stack.callback(plant.close)
         # Tuning is held rather than handed over: going back to untuned knobs in a blackout would make matters worse.
         fallback = {Role.ALLOCATION: fallback_policy(Task(spec, Role.ALLOCATION))}
+        operation = operation or Operation()
+        config = config if operation.config_file is None else operation.config_file.config
         controller = Controller(
             plant, policies, fallback, journal, mode=mode, config=config, guard=guard, clock=boot_seconds
         )
-        cost = OwnCost(lambda: _own_processes(guard, policies), limits)
-        files = CommandFiles(directory, controller, plant, cost)
+        cost = OwnCost(lambda: _own_processes(guard, controller.proposer.policies), limits)
+        overseer = Overseer(operation, controller)
+        files = CommandFiles(directory, controller, plant, cost, overseer)
         controller.heed = files.obey
         notifier = Notifier.from_environment()
         stack.callback(notifier.stopping)  # before anything is closed
@@ -123,7 +131,7 @@ def run_controller(
             if after_step is not None:
                 after_step(controller, decision)
 
-        with _obeying_signals(stop, directory):
+        with _obeying_signals(stop, directory, overseer.reload):
             files.obey()
             controller.run(stop, finish_period)
 
@@ -191,10 +199,13 @@ class CommandFiles:
         controller: that obeys.
         plant: whose actuators are reported.
         cost: measured once per period.
+        overseer: of mode, configuration and policies.
     """
 
-    def __init__(self, directory: Path, controller: Controller, plant: LivePlant, cost: OwnCost) -> None:
-        self._directory, self._controller, self._plant = directory, controller, plant
+    def __init__(
+        self, directory: Path, controller: Controller, plant: LivePlant, cost: OwnCost, overseer: Overseer
+    ) -> None:
+        self._directory, self._controller, self._plant, self._overseer = directory, controller, plant, overseer
         self._cost, self._metrics = cost, OwnMetrics()
         self._mode_text = ""
         self._last_pins: dict[str, Pin] = {}
@@ -209,16 +220,22 @@ class CommandFiles:
             controller.killed = killed
         controller.paused = self._in_force(PAUSE)
         if controller.demoted:
-            set_mode(self._directory, controller.mode)  # so that it does not rise again by a restart
-            controller.demoted = ""
+            self._overseer.wanted = controller.mode
+            with suppress(OSError):  # a full disk: tried again
+                set_mode(self._directory, controller.mode)  # so that it does not rise again by a restart
+                controller.demoted = ""
         mode = self._text(MODE)
         if mode != self._mode_text:
             self._mode_text = mode
             if mode in list(Mode):
-                controller.mode = Mode(mode)
+                self._overseer.wanted = Mode(mode)
             else:
                 logger.warning("mode file says %r; allowed are %s", mode, ", ".join(Mode))
+        self._overseer.take_over()
         controller.pins = self._pins()
+        for path in sorted(self._directory.glob(f"{APPROVE}*")):
+            controller.approve(path.name.removeprefix(APPROVE))
+            path.unlink(missing_ok=True)
         controller.alarms = read_alarms(self._directory / FORECAST, time.time())
         rollback = self._directory / ROLLBACK
         if rollback.exists():
@@ -258,6 +275,12 @@ class CommandFiles:
             "setting": dict(zip(names, controller.plant.setting.tolist(), strict=True)),
             "found": dict(zip(names, controller.found.tolist(), strict=True)),
             "last_known_good": dict(zip(names, controller.last_known_good.tolist(), strict=True)),
+            "advice": [
+                advice_record(controller.spec, advice)
+                | {"expires_in_seconds": round(advice.expires_at - boot_seconds(), 1)}
+                for advice in controller.kernel.adviser.waiting.values()
+            ],
+            **self._overseer.status(),
             "trials_running": {workload: trial.id for workload, trial in controller.trials.running.items()},
             "outcomes": dict(controller.outcomes),
             "conditions": {name: detail for name, (_, detail) in controller.conditions.active.items()},
@@ -294,8 +317,10 @@ class CommandFiles:
 
 
 @contextmanager
-def _obeying_signals(stop: threading.Event, directory: Path) -> Iterator[None]:
+def _obeying_signals(stop: threading.Event, directory: Path, reload: Callable[[], None]) -> Iterator[None]:
     """SIGTERM and SIGINT end the loop after the period that is running, SIGUSR1 turns the kill switch on.
+
+    SIGHUP calls `reload`.
 
     Elsewhere than on the main thread, nothing.
     """
@@ -304,6 +329,7 @@ def _obeying_signals(stop: threading.Event, directory: Path) -> Iterator[None]:
         return
     former = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
     former[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda *_: kill(directory))
+    former[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: reload())
     try:
         yield
     finally:

@@ -47,6 +47,9 @@ class Reason(StrEnum):
     KILLED = "killed"
     DEMOTED = "demoted"
     BLIND = "blind"
+    ADVICE = "advice"
+    CANARY = "canary"
+    CONFIG = "config"
     FORECAST = "forecast"
 
 
@@ -97,13 +100,20 @@ class Shield:
     Args:
         spec: knobs, metrics and cores.
         config: the limits.
+        bounds: see `narrow`.
     """
 
     STATE = ("_motion", "_changed_at")
 
-    def __init__(self, spec: SystemSpec, config: ShieldConfig | None = None) -> None:
+    def __init__(
+        self,
+        spec: SystemSpec,
+        config: ShieldConfig | None = None,
+        bounds: Mapping[str, tuple[float, float]] | None = None,
+    ) -> None:
         self.spec, self.config = spec, config or ShieldConfig()
         self._scaling = KnobScaling(spec.knobs)
+        self.narrow(bounds or {})
         self._cost = CostGate(spec)
         self._step = np.array([knob.max_step for knob in spec.knobs])  # (n_knobs,)
         self._workload = np.array([knob.workload for knob in spec.knobs])
@@ -118,6 +128,23 @@ class Shield:
         self._guard_low = np.array([catalogue[name].low for name in self._guards])
         self._motion = [Motion(tokens=self.config.reversal_burst, filled_at=-np.inf) for _ in spec.knobs]
         self._changed_at: dict[str, float] = {}
+
+    def narrow(self, bounds: Mapping[str, tuple[float, float]]) -> None:
+        """Bounds from now on, within those of the spec. `check` leads what is outside of them inside, step by step.
+
+        Args:
+            bounds: knob -> (low, high); a knob that is not named has the spec's.
+        """
+        self._low, self._high = self._scaling.low.copy(), self._scaling.high.copy()  # (n_knobs,)
+        for name, (low, high) in bounds.items():
+            knob = self.spec.knob_index(name)
+            whole = self.spec.knobs[knob].integer
+            self._low[knob] = max(self._low[knob], np.ceil(low) if whole else low)
+            self._high[knob] = min(self._high[knob], np.floor(high) if whole else high)
+
+    def outside(self, setting: np.ndarray) -> np.ndarray:
+        """Which knobs are beyond the bounds in force, (n_knobs,) bool."""
+        return (setting < self._low - TOLERANCE) | (setting > self._high + TOLERANCE)
 
     def check(
         self,
@@ -202,7 +229,10 @@ class Shield:
         setting = np.where(finite, wanted, current)
         if not finite.all():
             reasons.append(Refusal(Reason.NOT_FINITE, self._names(~finite)))
-        clipped = np.clip(setting, self._scaling.low, self._scaling.high)
+        # What is taken back may stay beyond narrowed bounds, but goes no further out, and makes no jump inside.
+        low = self._low if steps else np.minimum(self._low, current)
+        high = self._high if steps else np.maximum(self._high, current)
+        clipped = np.clip(setting, low, high)
         clipped = np.where(self._scaling.integer & _differs(clipped, current), np.rint(clipped), clipped)
         outside = np.abs(clipped - setting) > np.where(self._scaling.integer, 0.5, 0.0) + TOLERANCE
         if outside.any():
@@ -222,7 +252,7 @@ class Shield:
 
     @property
     def _low_cpu(self) -> np.ndarray:
-        return self._scaling.low[self._cpu]
+        return self._low[self._cpu]
 
     def _hold_when_blind(
         self, setting: np.ndarray, current: np.ndarray, snapshot: Snapshot | None, now: float, reasons: list[Refusal]

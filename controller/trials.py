@@ -34,6 +34,11 @@ class Trials:
         self._paused_until: dict[tuple[str, Role], float] = {}
         self._cpu = np.array([spec.knob_index(o.cpu_knob) for o in spec.workloads.values()], dtype=int)
 
+    def configure(self, config: TrialConfig) -> None:
+        """Other windows and margins from now on, for running trials too."""
+        self.config = self.judge.config = config
+        self._recent = deque(self._recent, maxlen=config.noise_periods)
+
     @property
     def last(self) -> Period | None:
         """The newest period; None before the first."""
@@ -70,8 +75,8 @@ class Trials:
         """
         knobs = np.array([knob for knob in move.knobs if before[knob] != after[knob]], dtype=int)
         trial = Trial(
-            self.next_id(), move.workload, move.role, knobs, before[knobs], after[knobs], move.adds, move.takes,
-            move.seen_at, applied_at, self.baseline(move.workload), self._noise(),
+            move.id or self.next_id(), move.workload, move.role, knobs, before[knobs], after[knobs], move.adds,
+            move.takes, move.seen_at, applied_at, self.baseline(move.workload), self._noise(),
         )  # fmt: skip
         self.running[move.workload] = trial
         self._changed_at[move.workload] = applied_at

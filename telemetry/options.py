@@ -16,6 +16,7 @@ Spec = Annotated[str, typer.Option(help="A SystemSpec: TOML file, or the name of
 Out = Annotated[Path | None, typer.Option(help="Folder for results; default: a new one below runs/.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Components = Annotated[Path, typer.Option(help="JSON file that says where the components are (testbed.json).")]
+StateDir = Annotated[Path, typer.Option(help="Folder of the running controller.")]
 Bar = Callable[[int, int, str], None]
 
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from controller.journal import Journal, JournalError, explain, optimizations
+from controller.journal import Journal, JournalError, optimizations
 
 
 def written(tmp_path, *records):
@@ -120,15 +120,3 @@ def test_optimizations_are_counted_by_outcome():
     summary = optimizations(records)
     assert (summary.count, summary.kept, summary.rolled_back, summary.running) == (3, 1, 1, 1)
     assert summary.opportunity_to_applied_p99_seconds == 2.0
-
-
-def test_explanation_tells_cause_and_verdict():
-    text = explain([opened("a"), verdict("a", "keep")], "a")
-    assert "serving_batch_size: 8 -> 16" in text
-    assert "proposed by ppo" in text
-    assert "keep, why (score +10.0%)" in text
-
-
-def test_explaining_an_unknown_optimization_names_the_newest():
-    with pytest.raises(KeyError, match="newest are: a"):
-        explain([opened("a")], "z")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,10 @@ READINGS = np.array([HEALTHY.get(name, 0.0) for name in SPEC.catalogue.names])
 ANYTHING = st.one_of(st.floats(), st.sampled_from([0.0, -0.0, 1e308, -1e308, 5e-324]))
 LITTLE = ControllerConfig(blind_seconds=5.0, rollbacks_per_hour=1)
 """So that blindness and demotion are met within a few periods."""
+NARROW = replace(
+    LITTLE, bounds={"serving_batch_size": (2.0, 6.0), "training_cpu_cores": (0.1, 0.3)}, advice_seconds=3.0
+)
+"""The default setting is outside of it."""
 
 
 @st.composite
@@ -72,7 +77,9 @@ PERIODS = st.fixed_dictionaries(
         "proposals": st.dictionaries(st.sampled_from(Role), settings_near()),
         "proposal_reasons": st.lists(REFUSALS, max_size=1),
         "events": st.lists(EVENTS, max_size=2),
-        "mode": st.sampled_from([Mode.OFF, Mode.SHADOW, *[Mode.ACT] * 6]),
+        "mode": st.sampled_from([Mode.OFF, Mode.SHADOW, *[Mode.ADVISE, Mode.CANARY] * 2, *[Mode.ACT] * 4]),
+        "approvals": st.lists(st.sampled_from(["run-0001", "run-0002", "run-0003", "unknown"]), max_size=2),
+        "config": st.sampled_from([None] * 8 + [LITTLE, NARROW]),
         "paused": RARELY,
         "killed": RARELY,
         "revert": RARELY,
@@ -154,12 +161,13 @@ def proposal(**wanted: float) -> dict[str, dict[Role, np.ndarray]]:
 
 
 def contents(part: object) -> dict[str, bytes]:
-    own = {name: value for name, value in vars(part).items() if name not in ("shield", "arbiter", "trials")}
+    parts = ("shield", "arbiter", "trials", "adviser", "canary", "_next_id")  # the last one belongs to the trials
+    own = {name: value for name, value in vars(part).items() if name not in parts}
     return {name: pickle.dumps(value) for name, value in own.items()}
 
 
 @pytest.mark.clause("D7")
-@pytest.mark.parametrize("name", ["kernel", "shield", "arbiter", "trials"])
+@pytest.mark.parametrize("name", ["kernel", "shield", "arbiter", "trials", "adviser", "canary"])
 def test_all_that_changes_in_the_kernel_stands_in_its_checkpoints_and_nothing_else(name):
     run, broken = Run(), READINGS.copy()
     broken[SPEC.catalogue.index("serving_within_slo_ratio")] = 0.1
@@ -171,6 +179,7 @@ def test_all_that_changes_in_the_kernel_stands_in_its_checkpoints_and_nothing_el
         proposal(serving_batch_size=16),
         *[proposal(serving_batch_size=24)] * 2,
         *[{}] * 4,
+        {"mode": Mode.ADVISE, **proposal(training_batch_size=64)},
         proposal(serving_batch_size=8),
         {"values": broken},
         {"events": [elsewhere], "values": np.full_like(READINGS, np.nan)},
@@ -195,7 +204,7 @@ def test_whatever_comes_in_what_is_to_be_applied_is_allowed_or_what_was_found(pe
 
 
 @pytest.mark.clause("D7")
-@pytest.mark.parametrize("module", ["kernel", "period", "shield", "arbiter", "trials", "trial"])
+@pytest.mark.parametrize("module", ["kernel", "period", "shield", "arbiter", "trials", "trial", "ladder"])
 def test_the_kernel_has_no_clock_no_files_no_chance_and_no_log(module):
     tree = ast.parse((Path("controller") / f"{module}.py").read_text(encoding="utf-8"))
     nodes = list(ast.walk(tree))

@@ -1,6 +1,7 @@
 import itertools
 import json
 import os
+import signal
 import threading
 import time
 
@@ -8,8 +9,10 @@ import pytest
 
 from controller import commands
 from controller.commands import CommandError
+from controller.config_file import ConfigFile
 from controller.journal import Journal
 from controller.loop import ControllerConfig
+from controller.operation import Operation
 from controller.own_cost import Limits
 from controller.runner import load_policies, run_controller
 from controller.trial import TrialConfig
@@ -80,7 +83,7 @@ def healthy(system):
     return system
 
 
-def run(fast_spec, system, state_dir, after_step, mode="act", periods=200, limits=None):
+def run(fast_spec, system, state_dir, after_step, mode="act", periods=200, limits=None, operation=None):
     """Run until `after_step(controller, decision)` returns something true."""
     from envs.task import Task
 
@@ -103,6 +106,7 @@ def run(fast_spec, system, state_dir, after_step, mode="act", periods=200, limit
         stop=stop,
         after_step=step,
         config=ControllerConfig(trial=TrialConfig(margin=10.0)),
+        operation=operation,
         limits=limits,
     )
     deadline.cancel()
@@ -186,6 +190,46 @@ def test_mode_pins_and_rollback_are_obeyed_while_running(fast_spec, healthy, tmp
     decisions = run(fast_spec, healthy, tmp_path, after_step, mode="shadow")
     assert 5 in seen
     assert len(decisions) < 20
+
+
+@pytest.mark.clause("L12")
+def test_a_change_that_waits_is_listed_and_made_when_it_is_approved(fast_spec, healthy, tmp_path):
+    approved = []
+
+    def after_step(controller, decision):
+        listed = commands.status(tmp_path)["advice"]
+        if listed and not approved:
+            assert listed[0]["knobs"] == {"serving_batch_size": [8.0, 16.0]}
+            approved.append(listed[0]["id"])
+            with pytest.raises(CommandError, match=f"no change 'x' waits for approval; waiting are: {approved[0]}"):
+                commands.approve(tmp_path, "x")
+            commands.approve(tmp_path, approved[0])
+        return decision.changed
+
+    decisions = run(fast_spec, healthy, tmp_path, after_step, mode="advise")
+    assert [trial.id for trial in decisions[-1].opened] == approved
+    assert not any(decision.changed for decision in decisions[:-1])
+    assert not list(tmp_path.glob("approve.*"))
+
+
+@pytest.mark.clause("L5")
+def test_a_hangup_signal_reads_the_configuration_again(fast_spec, healthy, tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text("rollbacks_per_hour = 3")
+    stamp = path.stat()
+    found = []
+
+    def after_step(controller, decision):
+        found.append(controller.kernel.config.rollbacks_per_hour)
+        if len(found) == 2:
+            path.write_text("rollbacks_per_hour = 4")
+            os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+        if len(found) == 4:
+            os.kill(os.getpid(), signal.SIGHUP)
+        return len(found) == 6
+
+    run(fast_spec, healthy, tmp_path, after_step, operation=Operation(ConfigFile(path, fast_spec)))
+    assert found == [3, 3, 3, 3, 4, 4]
 
 
 def test_mode_that_does_not_exist_is_refused(tmp_path):

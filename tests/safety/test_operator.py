@@ -140,7 +140,7 @@ def test_after_a_long_blindness_the_setting_found_at_start_is_restored(
 
 
 @pytest.mark.clause("E4")
-def test_too_many_rollbacks_leave_the_controller_watching(
+def test_too_many_rollbacks_lower_the_mode_by_one_rung(
     make_controller: Callable[..., Controller], plant: ToyPlant, policy: ScriptedPolicy
 ) -> None:
     controller = make_controller(config=ControllerConfig(rollbacks_per_hour=2))
@@ -151,7 +151,7 @@ def test_too_many_rollbacks_leave_the_controller_watching(
         if Reason.DEMOTED in reasons(decision):
             break
     assert controller.outcomes["rolled_back"] == 3
-    assert controller.mode == "shadow"
+    assert controller.mode == "canary"
     assert "3 rollbacks within an hour, 2 are allowed" in controller.demoted
 
 

@@ -1,0 +1,52 @@
+"""A configuration file with every key at its default, and what it means: written from the dataclasses themselves."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import itertools
+import json
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+from controller.config import ControllerConfig
+
+
+def template() -> str:
+    """TOML that `controller.config_file` reads as the defaults."""
+    lines, tables = _lines(ControllerConfig()), []
+    for field in dataclasses.fields(ControllerConfig):
+        value = getattr(ControllerConfig(), field.name)
+        if dataclasses.is_dataclass(value) or isinstance(value, Mapping):
+            meaning = _meanings(ControllerConfig).get(field.name, "")
+            tables += ["", *_comment(meaning), f"[{field.name}]"]
+            tables += _lines(value) if dataclasses.is_dataclass(value) else ["# serving_cpu_cores = [0.2, 1.0]"]
+    return "\n".join([*lines, *tables]) + "\n"
+
+
+def _lines(config: Any) -> list[str]:
+    """The keys of one table, each below its meaning."""
+    found: list[str] = []
+    meanings = _meanings(type(config))
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if not (dataclasses.is_dataclass(value) or isinstance(value, Mapping)):
+            found += [*_comment(meanings.get(field.name, "")), f"{field.name} = {json.dumps(value)}"]
+    return found
+
+
+def _meanings(kind: type[Any]) -> dict[str, str]:
+    """Field -> the text that stands under it in the source."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+    statements = body.body if isinstance(body, ast.ClassDef) else []
+    found = {}
+    for field, text in itertools.pairwise(statements):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            found[ast.unparse(field.target)] = inspect.cleandoc(str(text.value.value))
+    return found
+
+
+def _comment(meaning: str) -> list[str]:
+    return textwrap.wrap(meaning, 100, initial_indent="# ", subsequent_indent="# ")
