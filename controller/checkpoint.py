@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from controller.burn_rate import BurnConfig
+from controller.competence import CompetenceConfig
 from controller.config import ControllerConfig
 from controller.kernel import Kernel
 from controller.memory import Remembers, recall, remembered
@@ -44,7 +46,12 @@ def kernel_of(record: Mapping[str, Any]) -> Kernel:
         KeyError, ValueError, TypeError: the record is none, or of another version.
     """
     plain = record["config"]
-    nested = {"shield": ShieldConfig(**plain["shield"]), "trial": TrialConfig(**plain["trial"])}
+    trial = plain["trial"]
+    nested = {
+        "shield": ShieldConfig(**plain["shield"]),
+        "competence": CompetenceConfig(**plain["competence"]),
+        "trial": TrialConfig(**{**trial, "burn": BurnConfig(**trial["burn"])}),
+    }
     config = ControllerConfig(**{**plain, **nested})
     kernel = Kernel(SystemSpec.model_validate(record["spec"]), config, array_of(record["found"]), record["run"])
     for name, part in _parts(kernel).items():
@@ -58,4 +65,5 @@ def memory(kernel: Kernel) -> dict[str, Any]:
 
 
 def _parts(kernel: Kernel) -> dict[str, Remembers]:
-    return {"kernel": kernel, "shield": kernel.shield, "arbiter": kernel.arbiter, "trials": kernel.trials}
+    names = ("shield", "arbiter", "trials", "recovery", "infeasible", "budgets")
+    return {"kernel": kernel, **{name: getattr(kernel, name) for name in names}}

@@ -6,16 +6,19 @@ No clock, no file, no randomness, no log: the same inputs in the same order give
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 
 from controller.arbiter import Arbiter, Situation
+from controller.budgets import Budgets
 from controller.config import ControllerConfig
 from controller.decision import Mode
+from controller.infeasible import Infeasible
 from controller.period import Aftermath, Effect, Inputs, Plan
 from controller.plant_events import EventKind
+from controller.recovery import Recovery
 from controller.shield import Reason, Refusal, Shield, pinned_setting
 from controller.trial import Outcome
 from controller.trials import Trials
@@ -37,7 +40,6 @@ class Kernel:
 
     STATE = (
         "period", "settled", "last_known_good", "outcomes", "_changed_something", "_blind_since", "_yielded",
-        "_rolled_back_at",
     )  # fmt: skip
 
     def __init__(self, spec: SystemSpec, config: ControllerConfig, found: np.ndarray, run_id: str) -> None:
@@ -45,6 +47,9 @@ class Kernel:
         self.shield = Shield(spec, config.shield)
         self.arbiter = Arbiter(spec)
         self.trials = Trials(spec, config.trial, run_id)
+        self.recovery = Recovery(len(spec.knobs), config.rollback_tries)
+        self.infeasible = Infeasible(spec, config.infeasible_seconds, config.longest_infeasible_seconds)
+        self.budgets = Budgets(config.rollbacks_per_hour, config.least_slo_attainment, config.least_attainment_seconds)
         self.found = found.copy()
         self.period = 0
         """Number of the newest period."""
@@ -55,7 +60,6 @@ class Kernel:
         self._changed_something = False
         self._blind_since: float | None = None
         self._yielded: dict[str, float] = {}
-        self._rolled_back_at: deque[float] = deque()
 
     def decide(self, inputs: Inputs) -> Plan:
         """What this period is going to do. Raises nothing, whatever the inputs hold.
@@ -71,6 +75,7 @@ class Kernel:
             if restore:
                 # Not through the shield: what was found was in force before us, however overbooked the host was.
                 self.last_known_good = self.found.copy()
+                self.recovery.let_go()
                 plan.setting, plan.undone, plan.restore = self.found.copy(), self.found.copy(), True
             else:
                 self._allow(plan, target)
@@ -96,7 +101,9 @@ class Kernel:
                 self._changed_something = not plan.restore
             if plan.inputs.mode is Mode.ACT:
                 self._read_back(plan, effect, aftermath)
-            self._demote(plan, effect, aftermath)
+                self._spend(plan, effect, aftermath)
+            else:
+                self.recovery.let_go()
             return aftermath
 
     def _begin(self, inputs: Inputs) -> Plan:
@@ -138,7 +145,11 @@ class Kernel:
     def _back_to_start(self, plan: Plan) -> bool:
         """Whether everything returns to the setting found at start: by the operator, or after a long blindness."""
         inputs = plan.inputs
+        if not inputs.paused:
+            self.recovery.forgive()  # the freeze pauses the controller, so an operator has resumed it
         reason = Refusal(Reason.KILLED, "the kill switch is on") if inputs.killed else self._long_blind(inputs)
+        if reason is None and self.recovery.failed_for_good and inputs.mode is Mode.ACT:
+            reason = Refusal(Reason.FROZEN, f"{self.recovery.failed_for_good}; `trimtab control resume` ends it")
         if reason is None and inputs.revert:
             reason = Refusal(Reason.OVERRIDE, "back to the setting found at start, by the operator")
             self.trials.pause_all(inputs.now)
@@ -160,8 +171,10 @@ class Kernel:
         self._heed_events(plan, target)
         if inputs.rollback is not None:
             self._end_by_operator(plan, inputs.rollback)
+        self.recovery.put_into(target)
         for verdict in plan.verdicts:
             self.outcomes[verdict.outcome] += 1
+            self.outcomes["proven"] += verdict.proven
             if verdict.outcome is Outcome.ROLLED_BACK:
                 target[verdict.trial.knobs] = verdict.trial.before
             elif verdict.outcome is Outcome.KEEP:
@@ -180,6 +193,7 @@ class Kernel:
                 plan.reasons.append(Refusal(Reason.RESTORED, event.detail))
             elif event.kind is EventKind.CHANGED_ELSEWHERE:
                 self._yielded[event.knob] = plan.inputs.now + self.config.yield_seconds
+                self.recovery.let_go([i for i, knob in enumerate(self.spec.knobs) if knob.name == event.knob])
                 plan.reasons.append(Refusal(Reason.OVERRIDE, event.detail))
             else:
                 plan.reasons.append(Refusal(Reason.ACTUATOR, event.detail))
@@ -204,14 +218,19 @@ class Kernel:
         plan.undone, reasons = self.shield.check(target, inputs.before, inputs.snapshot, now, undo=True)
         plan.reasons += reasons
         plan.setting = plan.undone.copy()
+        for verdict in plan.verdicts:
+            if verdict.outcome is Outcome.ROLLED_BACK:
+                self.recovery.expect(verdict.trial.knobs, plan.undone)
+        self.recovery.let_go(i for i, knob in enumerate(self.spec.knobs) if knob.name in inputs.pins)
         if not self._moves_allowed(plan):
             return
         touched: set[str] = {self.spec.knobs[i].workload for i in np.flatnonzero(plan.undone != inputs.before)}
         pinned = {*inputs.pins, *(name for name, until in self._yielded.items() if until > now)}
-        moves = self.arbiter.moves(inputs.proposals, inputs.before, now, pinned)
+        wanted = self.arbiter.moves(inputs.proposals, inputs.before, now, pinned)
+        moves, infeasible = self.infeasible.sift(wanted, now)
         admission = self.arbiter.admit(moves, plan.undone, self._situation(now, touched))
         plan.setting, reasons = self.shield.check(admission.setting, plan.undone, inputs.snapshot, now)
-        plan.reasons += admission.refusals + reasons
+        plan.reasons += infeasible + admission.refusals + reasons
         plan.moves = admission.moves
 
     def _moves_allowed(self, plan: Plan) -> bool:
@@ -248,6 +267,12 @@ class Kernel:
             detail = f"{self.spec.knobs[knob].name}: asked {wanted[knob]:g}, in force {setting[knob]:g}"
             aftermath.reasons.append(Refusal(Reason.ACTUATOR, detail))
         self.shield.applied(before, setting, now)
+        seen = plan.blind is None
+        if seen and effect.attempted:
+            self.infeasible.read_back(before, wanted, setting, now)
+        failed_before = self.recovery.failed_for_good
+        self.recovery.read_back(setting, self.spec.knob_names, seen=seen)
+        aftermath.frozen = "" if failed_before else self.recovery.failed_for_good
         changed = (setting != before) & np.isfinite(setting) & np.isfinite(before)
         for move in plan.moves if effect.journaled else []:
             if not changed[list(move.knobs)].any():
@@ -263,18 +288,17 @@ class Kernel:
             settled[trial.knobs] = trial.before
         self.settled = np.where(np.isfinite(settled), settled, self.settled)
 
-    def _demote(self, plan: Plan, effect: Effect, aftermath: Aftermath) -> None:
-        """Only watch from now on if too many changes had to be rolled back within an hour."""
-        now, at, most = effect.now, self._rolled_back_at, self.config.rollbacks_per_hour
+    def _spend(self, plan: Plan, effect: Effect, aftermath: Aftermath) -> None:
+        """Fall by one rung if too many changes had to be rolled back within an hour, or the SLOs held too seldom."""
         ours = [v for v in plan.verdicts if v.outcome is Outcome.ROLLED_BACK and v.reason != BY_OPERATOR]
-        at.extend([now] * len(ours))
-        while at and not at[0] > now - 3600.0:
-            at.popleft()
-        if len(at) > most and plan.inputs.mode is Mode.ACT:
-            aftermath.demoted = f"{len(at)} rollbacks within an hour, {most} are allowed"
+        last = self.trials.last
+        held = None if last is None or not np.isfinite(last.breaches).all() else bool((last.breaches == 0).all())
+        self.budgets.count(effect.now, len(ours), held)
+        aftermath.demoted = self.budgets.spent(effect.now)
+        if aftermath.demoted:
             detail = f"{aftermath.demoted}; mode act again by an operator"
             aftermath.reasons.append(Refusal(Reason.DEMOTED, detail))
-            at.clear()
+            self.budgets.clear()
 
     def _end_trials(self, plan: Plan, workloads: list[str], reason: str) -> None:
         for workload in workloads:

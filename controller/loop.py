@@ -13,6 +13,7 @@ import numpy as np
 
 from agents.policy import Policy
 from controller.carry_out import carry_out
+from controller.competence import Competence
 from controller.conditions import Conditions
 from controller.config import ControllerConfig
 from controller.decision import Decision, Mode, decision_record
@@ -24,6 +25,7 @@ from controller.period import Aftermath, Effect, Inputs, Plan, decision_of
 from controller.plant_events import PlantWithEvents, PlantWithReverts
 from controller.proposals import Proposals, Proposer
 from controller.recorder import Recorder
+from controller.success import SuccessRate, success_of
 from controller.trial import Outcome
 from envs.plant import Plant, PlantError
 from envs.recent import Recent
@@ -81,6 +83,8 @@ class Controller:
         """The kill switch: everything goes back to what was found at start, and stays there."""
         self.demoted = ""
         """Why the mode fell by itself; empty if it did not."""
+        self.frozen = ""
+        """Why it paused itself, when a rollback could not be carried out; empty if it did not."""
         self.plant, self.spec = plant, plant.spec
         self._recorder = Recorder(journal)
         self.config = config or ControllerConfig()
@@ -95,6 +99,7 @@ class Controller:
         self.trials = self.kernel.trials
         self.proposer = Proposer({role: Task(self.spec, role) for role in policies}, policies, fallback)
         self.proposer.reset()
+        self.competence = Competence(self.config.competence)
         self.conditions = Conditions()
         self.last_decision: Decision | None = None
         self._figures = Figures(self.spec.control_period_seconds, clock)
@@ -145,6 +150,11 @@ class Controller:
         """Of the trials that ended, by outcome."""
         return self.kernel.outcomes
 
+    @property
+    def success(self) -> SuccessRate:
+        """Of the changes that were judged: kept, and better beyond the noise."""
+        return success_of(self.outcomes)
+
     def rollback(self, id: str = "") -> None:
         """Return in the next period: the running trial of this id, or everything to the last known good setting."""
         self._rollback_wanted = id
@@ -175,6 +185,8 @@ class Controller:
             inputs = self._inputs(snapshot, before, proposals, lost)
             self._recorder.begin(self.kernel, at)
             plan = self.kernel.decide(inputs)
+            if self.trials.last is not None and self._mode is Mode.ACT:
+                self.competence.observe(self.trials.last.score, inputs.now)
         with self._figures.timed("apply"):
             attempt = carry_out(plan, at, self.plant, self.guard, self._recorder)
         with self._figures.timed("verify"):
@@ -184,6 +196,8 @@ class Controller:
             decision.inputs, decision.effect = inputs.plain(), effect.plain()
         with self._figures.timed("record"):
             self._note(plan, aftermath)
+            if aftermath.frozen:
+                self.frozen, self.paused = aftermath.frozen, True
             if aftermath.demoted:
                 self.demoted, self.mode = aftermath.demoted, Mode.SHADOW
             self._record(decision)
@@ -212,7 +226,11 @@ class Controller:
 
     def metrics(self) -> dict[str, float]:
         """The loop's own figures by series name, for `telemetry.exposition`."""
+        success = self.success
         return self._figures.metrics() | {
+            "trimtab_controller_success_ratio": success.rate,
+            "trimtab_controller_success_low_ratio": success.low,
+            "trimtab_controller_success_high_ratio": success.high,
             **{f'trimtab_controller_trials_total{{outcome="{o}"}}': float(self.outcomes[o]) for o in Outcome},
             "trimtab_controller_trials_running": float(len(self.trials.running)),
             "trimtab_controller_conditions": float(len(self.conditions.active)),
@@ -251,6 +269,7 @@ class Controller:
         # Until a window is full the loop has just begun: nobody knows enough yet, the fallback neither.
         if self._mode is Mode.OFF or not self.recent.full:
             return Proposals()
+        self.proposer.relieved = self.competence.relieved(self._clock())
         proposals = self.proposer.propose(self.recent, before)
         detail = "; ".join(reason.detail for reason in proposals.reasons) or None
         self.conditions.note("fallback", detail, self._clock())
@@ -283,6 +302,7 @@ class Controller:
         now, short = self._clock(), "not all was applied" if aftermath.short else None
         self.conditions.note("no right to act", plan.inputs.no_right or None, now)
         self.conditions.note("blind", None if plan.blind is None else str(plan.blind), now)
+        self.conditions.note("frozen", self.kernel.recovery.failed_for_good or None, now)
         if plan.inputs.mode is Mode.ACT:
             self.conditions.note("actuator", short, now)
 

@@ -14,11 +14,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from controller.evidence import Noise
 from controller.shield import Motion
 from controller.trial import Outcome, Period, Trial
 from envs.spec import Role
 
-KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Motion, Outcome, Period, Role, Trial)}
+KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Motion, Noise, Outcome, Period, Role, Trial)}
 
 
 class Remembers(Protocol):

@@ -43,6 +43,8 @@ class Proposer:
     ) -> None:
         self.tasks, self.policies, self.fallback = dict(tasks), dict(policies), dict(fallback)
         self.on_fallback: set[Role] = set()
+        self.relieved = ""
+        """Why no policy is asked, but the fallback of each role; empty if they are."""
 
     def reset(self) -> None:
         """Let all policies forget what they remember, as after a pause in which they saw nothing."""
@@ -60,7 +62,8 @@ class Proposer:
         for role, policy in self.policies.items():
             task = self.tasks[role]
             observation = task.observe(recent, setting)
-            problem = _missing(task, observation) or self._try(role, policy, observation, setting, proposals)
+            problem = self.relieved or _missing(task, observation)
+            problem = problem or self._try(role, policy, observation, setting, proposals)
             if problem is None:
                 self.on_fallback.discard(role)
                 continue

@@ -27,6 +27,7 @@ from controller.commands import (
     STATUS,
     Pin,
     kill,
+    pause,
     read_pins,
     set_mode,
     write_atomically,
@@ -171,6 +172,9 @@ class CommandFiles:
         if killed != controller.killed:
             logger.warning("kill switch %s", "on: back to the setting found at start" if killed else "off")
             controller.killed = killed
+        if controller.frozen:
+            pause(self._directory)  # so that it does not try again by a restart
+            controller.frozen = ""
         controller.paused = self._in_force(PAUSE)
         if controller.demoted:
             set_mode(self._directory, controller.mode)  # so that it does not rise again by a restart
@@ -201,6 +205,7 @@ class CommandFiles:
     def _status(self) -> dict[str, Any]:
         controller, decision = self._controller, self._controller.last_decision
         names = controller.spec.knob_names
+        success = controller.success
         return {
             "pid": os.getpid(),
             "process_start": process_start(os.getpid()),
@@ -215,6 +220,8 @@ class CommandFiles:
             "last_known_good": dict(zip(names, controller.last_known_good.tolist(), strict=True)),
             "trials_running": {workload: trial.id for workload, trial in controller.trials.running.items()},
             "outcomes": dict(controller.outcomes),
+            "success": {name: None if figure != figure else figure for name, figure in success._asdict().items()},
+            "infeasible": controller.kernel.infeasible.entries(boot_seconds()),
             "conditions": {name: detail for name, (_, detail) in controller.conditions.active.items()},
             "reasons": [str(reason) for reason in decision.reasons] if decision else [],
             "availability": controller.availability,

@@ -43,6 +43,8 @@ class Reason(StrEnum):
     KILLED = "killed"
     DEMOTED = "demoted"
     BLIND = "blind"
+    INFEASIBLE = "infeasible"
+    FROZEN = "frozen"
 
 
 @dataclass(frozen=True)
