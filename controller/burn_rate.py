@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class BurnConfig:
@@ -36,4 +38,5 @@ def burning(broken: np.ndarray, config: BurnConfig) -> np.ndarray:
     if len(broken) < config.fast_periods:
         return np.zeros(broken.shape[-1], dtype=bool)
     fast, slow = (broken[-periods:].mean(axis=0) for periods in (config.fast_periods, config.slow_periods))
-    return (fast >= config.fast_rate * config.budget) & (slow >= config.slow_rate * config.budget)
+    least_fast, least_slow = (rate * config.budget - ROUNDING for rate in (config.fast_rate, config.slow_rate))
+    return (fast >= least_fast) & (slow >= least_slow)

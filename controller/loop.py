@@ -226,11 +226,10 @@ class Controller:
 
     def metrics(self) -> dict[str, float]:
         """The loop's own figures by series name, for `telemetry.exposition`."""
-        success = self.success
+        rate, low, high, _ = self.success
+        success = {"": rate, "_low": low, "_high": high} if np.isfinite(rate) else {}
         return self._figures.metrics() | {
-            "trimtab_controller_success_ratio": success.rate,
-            "trimtab_controller_success_low_ratio": success.low,
-            "trimtab_controller_success_high_ratio": success.high,
+            **{f"trimtab_controller_success{name}_ratio": figure for name, figure in success.items()},
             **{f'trimtab_controller_trials_total{{outcome="{o}"}}': float(self.outcomes[o]) for o in Outcome},
             "trimtab_controller_trials_running": float(len(self.trials.running)),
             "trimtab_controller_conditions": float(len(self.conditions.active)),

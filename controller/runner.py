@@ -34,6 +34,7 @@ from controller.commands import (
 )
 from controller.decision import Decision, Mode
 from controller.guard import Guard, GuardConfig
+from controller.infeasible_file import InfeasibleFile
 from controller.journal import Journal
 from controller.live_plant import LivePlant
 from controller.loop import Controller, ControllerConfig
@@ -97,11 +98,13 @@ def run_controller(
         controller = Controller(
             plant, policies, fallback, journal, mode=mode, config=config, guard=guard, clock=boot_seconds
         )
+        infeasible = InfeasibleFile(directory, controller.kernel.infeasible, boot_seconds)
         files = CommandFiles(directory, controller, plant)
         controller.heed = files.obey
 
         def finish_period(decision: Decision) -> None:
             files.write_status()
+            infeasible.save()
             if after_step is not None:
                 after_step(controller, decision)
 
