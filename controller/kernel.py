@@ -230,6 +230,7 @@ class Kernel:
         moves, infeasible = self.infeasible.sift(wanted, now)
         admission = self.arbiter.admit(moves, plan.undone, self._situation(now, touched))
         plan.setting, reasons = self.shield.check(admission.setting, plan.undone, inputs.snapshot, now)
+        self.recovery.let_go(np.flatnonzero(plan.setting != plan.undone))  # a newer change has taken their place
         plan.reasons += infeasible + admission.refusals + reasons
         plan.moves = admission.moves
 

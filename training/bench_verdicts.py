@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE
+from rich.table import Table
 
 from agents.artifact import load_shipped
 from controller.config import ControllerConfig
@@ -33,6 +35,32 @@ SCENARIOS = {
 }
 
 
+SHIPPED = {
+    "efficiency gain, 95 %": "efficiency_gain_ci",
+    "all SLOs held": "slo_met",
+    "difference, 95 %": "slo_met_difference_ci",
+    "judged": "judged",
+    "rolled back": "rolled_back_share",
+    "good ones rolled back": "false_rollbacks_of_good",
+    "proven better": "proven_share",
+    "inconclusive": "inconclusive_share",
+    "s to verdict": "seconds_to_verdict.mean",
+}
+"""Column -> key of the figures."""
+SCRIPTED = {
+    "true effect": "mean_true_effect",
+    "kept": "kept_share",
+    "rolled back": "rolled_back_share",
+    "inconclusive": "inconclusive_share",
+    "good": "good",
+    "good ones rolled back": "false_rollbacks_of_good",
+    "harmful": "harmful",
+    "harmful ones rolled back": "power_on_harmful",
+    "s to rollback, p50": "seconds_to_rollback.p50",
+    "p99": "seconds_to_rollback.p99",
+}
+
+
 @dataclass(frozen=True)
 class VerdictBudget:
     """How much is simulated for each way to judge."""
@@ -42,6 +70,7 @@ class VerdictBudget:
     periods: int = 600
     changes: int = 300
     """Scripted ones in each scenario."""
+    scenarios: tuple[str, ...] = tuple(SCENARIOS)
     demands: Set = "test"
     seed: int = 0
 
@@ -104,7 +133,7 @@ def bench_verdicts(
     demands = load_protocol().demands(budget.demands, spec.control_period_seconds)
     policies = {role: load_shipped(role, spec) for role in Role}
     start = load_references(spec).best_static
-    total, done = len(ways()) * (budget.episodes + len(SCENARIOS)), 0
+    total, done = len(ways()) * (budget.episodes + len(budget.scenarios)), 0
     result: dict[str, Any] = {}
     first: list[Episode] = []
     for name, (trial, judge) in ways().items():
@@ -116,12 +145,47 @@ def bench_verdicts(
             on_progress(done := done + 1, total, name)
         first = first or played
         result[name] = {"shipped": _shipped(played, first), "scenarios": {}}
-        for scenario, what in SCENARIOS.items():
+        for scenario in budget.scenarios:
             seeds = range(budget.seed, budget.seed + budget.changes)
-            judged = [found for seed in seeds if (found := bench.scripted(start, seed, what)) is not None]
+            scripted = (bench.scripted(start, seed, SCENARIOS[scenario]) for seed in seeds)
+            judged = [found for found in scripted if found is not None]
             result[name]["scenarios"][scenario] = figures(judged)
             on_progress(done := done + 1, total, name)
     return result
+
+
+def verdict_tables(result: Mapping[str, Any]) -> list[Table]:
+    """What `bench_verdicts` gave, for the terminal."""
+    tables = [_table("The shipped policies in charge", SHIPPED)]
+    for name, found in result.items():
+        tables[0].add_row(name, *_cells(found["shipped"], SHIPPED))
+    for scenario in next(iter(result.values()))["scenarios"]:
+        table = _table(f"Scripted changes: {scenario}", SCRIPTED)
+        for name, found in result.items():
+            table.add_row(name, *_cells(found["scenarios"][scenario], SCRIPTED))
+        tables.append(table)
+    return tables
+
+
+def _table(title: str, columns: Mapping[str, str]) -> Table:
+    table = Table(title=title, box=SIMPLE)
+    for column in ("judged by", *columns):
+        table.add_column(column, justify="left" if column == "judged by" else "right")
+    return table
+
+
+def _cells(found: Mapping[str, Any], columns: Mapping[str, str]) -> list[str]:
+    cells = []
+    for key in columns.values():
+        name, _, part = key.partition(".")
+        value = found[name][part] if part else found[name]
+        if isinstance(value, tuple):
+            cells.append(f"{value[0]:+.1%} to {value[1]:+.1%}")
+        elif part or isinstance(value, int):
+            cells.append(f"{value:g}")
+        else:
+            cells.append(f"{value:.1%}")
+    return cells
 
 
 def figures(changes: Sequence[Judged]) -> dict[str, Any]:
@@ -133,7 +197,10 @@ def figures(changes: Sequence[Judged]) -> dict[str, Any]:
     counts = Counter(change.outcome for change in changes)
     return {
         "changes": len(changes),
+        "judged": len(ended),
         **{str(outcome): counts[outcome] for outcome in Outcome},
+        "kept_share": _share(counts[Outcome.KEEP], len(ended)),
+        "inconclusive_share": _share(counts[Outcome.INCONCLUSIVE], len(ended)),
         "rolled_back_share": _share(len(back), len(ended)),
         "proven_share": _share(sum(change.proven for change in ended), len(ended)),
         "false_rollbacks_of_good": _share(sum(c.outcome is Outcome.ROLLED_BACK for c in good), len(good)),
@@ -152,7 +219,7 @@ def _shipped(played: Sequence[Episode], first: Sequence[Episode]) -> dict[str, A
     return {
         "efficiency": float(np.mean([episode.efficiency for episode in played])),
         "efficiency_gain": float(gains.mean()),
-        "efficiency_gain_ci": bootstrap_interval(cast(np.ndarray, gains)),
+        "efficiency_gain_ci": bootstrap_interval(gains),
         "slo_met": float(np.mean([episode.slo_met for episode in played])),
         "slo_met_difference": float(slo.mean()),
         "slo_met_difference_ci": bootstrap_interval(slo),
@@ -166,5 +233,6 @@ def _share(part: int, whole: int) -> float:
 
 def _quantiles(seconds: Sequence[float]) -> dict[str, float]:
     if not seconds:
-        return {"p50": float("nan"), "p99": float("nan")}
-    return {"p50": float(np.quantile(seconds, 0.5)), "p99": float(np.quantile(seconds, 0.99, method="higher"))}
+        return dict.fromkeys(("mean", "p50", "p99"), float("nan"))
+    p50, p99 = np.quantile(seconds, [0.5, 0.99], method="higher")
+    return {"mean": float(np.mean(seconds)), "p50": float(p50), "p99": float(p99)}
