@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from controller.competence import CompetenceConfig
+from controller.prescale import PrescaleConfig
 from controller.shield import ShieldConfig
 from controller.trial import TrialConfig
 
@@ -19,6 +20,8 @@ class ControllerConfig:
     """When a change counts as harmful."""
     competence: CompetenceConfig = field(default_factory=CompetenceConfig)
     """How the policies are held against their fallback; not at all by default."""
+    prescale: PrescaleConfig = field(default_factory=PrescaleConfig)
+    """When forecasts raise a grant."""
     yield_seconds: float = 60.0
     """How long a knob is left alone after somebody else changed it. Default: a minute to think, or to pin it."""
     blind_seconds: float = 120.0

@@ -18,6 +18,7 @@ from agents.artifact import load
 from agents.heuristics.fallback import fallback_policy
 from agents.policy import Policy
 from controller.commands import (
+    FORECAST,
     JOURNAL,
     KILL,
     MODE,
@@ -39,6 +40,8 @@ from controller.journal import Journal
 from controller.live_plant import LivePlant
 from controller.loop import Controller, ControllerConfig
 from controller.policy_host import PolicyHost, PolicyHostError
+from controller.prescale import read_alarms
+from controller.reverts import Reverts
 from envs.spec import Role, SystemSpec
 from envs.task import Task
 from telemetry.processes import boot_id, boot_seconds, process_start
@@ -87,6 +90,8 @@ def run_controller(
         stack.callback(journal.close)
         started = {"kind": "start", "at": time.time(), "pid": os.getpid(), "boot": boot_id(), "mode": mode}
         journal.append({**started, "reconciled": guard.reconciled}, durable=True)
+        reverts = Reverts(directory)
+        reverts.tell(journal)
         # CLOCK_BOOTTIME, unlike the monotonic clock, goes on while the host is suspended: readings get old then too.
         plant = LivePlant(spec, components, clock=boot_seconds)
         logger.info("actuators:\n%s", plant.actuators.report())
@@ -105,6 +110,7 @@ def run_controller(
         def finish_period(decision: Decision) -> None:
             files.write_status()
             infeasible.save()
+            reverts.tell(journal)
             if after_step is not None:
                 after_step(controller, decision)
 
@@ -190,6 +196,7 @@ class CommandFiles:
             else:
                 logger.warning("mode file says %r; allowed are %s", mode, ", ".join(Mode))
         controller.pins = self._pins()
+        controller.alarms = read_alarms(self._directory / FORECAST, time.time())
         rollback = self._directory / ROLLBACK
         if rollback.exists():
             controller.rollback(self._text(ROLLBACK))

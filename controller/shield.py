@@ -45,6 +45,7 @@ class Reason(StrEnum):
     BLIND = "blind"
     INFEASIBLE = "infeasible"
     FROZEN = "frozen"
+    FORECAST = "forecast"
 
 
 @dataclass(frozen=True)
