@@ -52,3 +52,13 @@ def test_missing_scores_are_left_out():
     competence = Competence(CONFIG)
     lived(competence, float("nan"), 1.0, 2000)
     assert competence.advantages == []
+
+
+@pytest.mark.clause("D8")
+def test_the_fallback_acts_where_the_policies_are_relieved(controller, policy, fallback, allocator, plant, spec):
+    policy.wanted, fallback.wanted = {"serving_batch_size": 16}, {"serving_batch_size": 32}
+    controller.competence.relieved = lambda now: "worse than its fallback"
+    decision = controller.step()
+    assert set(decision.policies.values()) == {"fallback"}
+    assert plant.setting[spec.knob_index("serving_batch_size")] == 32
+    assert any("worse than its fallback" in refusal.detail for refusal in decision.reasons)
