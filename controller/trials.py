@@ -103,8 +103,13 @@ class Trials:
         settled = (
             self._changed_at.get(workload, -np.inf) + self.config.settle_periods * self.spec.control_period_seconds
         )
-        complete = [period for period in self._recent if period.complete and period.time > settled]
-        return complete[-self.config.baseline_periods :]
+        found: list[Period] = []
+        for period in reversed(self._recent):
+            if not period.time > settled or len(found) == self.config.baseline_periods:
+                break
+            if period.complete:
+                found.append(period)
+        return found[::-1]
 
     def pause_all(self, now: float) -> None:
         """Try nothing for the time of a first backoff, except what adds capacity in need."""
