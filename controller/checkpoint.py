@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from controller.burn_rate import BurnConfig
@@ -12,6 +12,7 @@ from controller.config import ControllerConfig
 from controller.kernel import Kernel
 from controller.memory import Remembers, recall, remembered
 from controller.period import array_of, numbers
+from controller.prescale import PrescaleConfig
 from controller.shield import ShieldConfig
 from controller.trial import TrialConfig
 from envs.spec import SystemSpec
@@ -46,12 +47,11 @@ def kernel_of(record: Mapping[str, Any]) -> Kernel:
         KeyError, ValueError, TypeError: the record is none, or of another version.
     """
     plain = record["config"]
-    trial = plain["trial"]
-    nested = {
-        "shield": ShieldConfig(**plain["shield"]),
-        "competence": CompetenceConfig(**plain["competence"]),
-        "trial": TrialConfig(**{**trial, "burn": BurnConfig(**trial["burn"])}),
-    }
+    kinds = {
+        "shield": ShieldConfig, "trial": TrialConfig, "prescale": PrescaleConfig, "competence": CompetenceConfig,
+    }  # fmt: skip
+    nested = {name: kind(**plain[name]) for name, kind in kinds.items()}
+    nested["trial"] = replace(nested["trial"], burn=BurnConfig(**plain["trial"]["burn"]))
     config = ControllerConfig(**{**plain, **nested})
     kernel = Kernel(SystemSpec.model_validate(record["spec"]), config, array_of(record["found"]), record["run"])
     for name, part in _parts(kernel).items():
