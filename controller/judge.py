@@ -105,7 +105,8 @@ class Judge:
             return self._end(trial, Outcome.ROLLED_BACK, fell, watched)
         if found.bounds(config.keep_alpha)[0] > -margin:
             return self._end(trial, Outcome.KEEP, "not worse than before", watched)
-        if not over:
+        suspicious = found.estimate < -config.suspicious_share * margin or config.revert_unproven
+        if suspicious and not over:
             return None
         if trial.adds or not config.revert_unproven:
             return self._end(trial, Outcome.INCONCLUSIVE, f"nothing proven in {len(watched)} periods", watched)
