@@ -77,7 +77,12 @@ class Judge:
         if len(watched) < config.watch_periods:
             return None
         hit = self._broken_since(trial, watched, busy, 0.0)
-        return self._by_breach(trial, watched, hit, over) if hit else self._by_efficiency(trial, watched, over)
+        if hit:
+            return self._by_breach(trial, watched, hit, over)
+        fresh = self._broken_since(trial, watched[-1:], busy, 0.0)
+        if fresh and not over and not self._excused(trial, fresh):
+            return None  # one bad period is no breach yet: the next one tells
+        return self._by_efficiency(trial, watched, over)
 
     def _by_breach(self, trial: Trial, watched: Sequence[Period], hit: list[int], over: bool) -> Verdict | None:
         """Taken back; where the load may be the reason, it is waited for as long as there is time."""
