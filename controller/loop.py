@@ -27,8 +27,10 @@ from controller.plant_events import PlantWithEvents, PlantWithReverts
 from controller.prescale import Alarm, Prescaler
 from controller.proposals import Proposals, Proposer
 from controller.recorder import Recorder
+from controller.shield import Reason, Refusal
 from controller.success import SuccessRate, success_of
 from controller.trial import Outcome
+from controller.validity import doubts, validity_of
 from envs.plant import Plant, PlantError
 from envs.recent import Recent
 from envs.spec import Role
@@ -106,6 +108,7 @@ class Controller:
         self.proposer = Proposer({role: Task(self.spec, role) for role in policies}, policies, fallback)
         self.proposer.reset()
         self.competence = Competence(self.config.competence)
+        self.validity = validity_of(plant)
         self.conditions = Conditions()
         self.last_decision: Decision | None = None
         self._figures = Figures(self.spec.control_period_seconds, clock)
@@ -176,7 +179,7 @@ class Controller:
             What was seen and done; it stands in the journal too.
         """
         with self._figures.timed("read"):
-            snapshot = self._read()
+            snapshot, doubted = self._believed(self._read())
             at = datetime.datetime.fromtimestamp(self._wall_clock(), datetime.UTC).isoformat(timespec="milliseconds")
             if self.heed is not None:
                 self.heed()
@@ -187,6 +190,7 @@ class Controller:
             self.recent.append(snapshot)
         with self._figures.timed("decide"):
             proposals = self._propose(before)
+            proposals.reasons += doubted
         with self._figures.timed("shield"):
             inputs = self._inputs(snapshot, before, proposals, lost)
             self._recorder.begin(self.kernel, at)
@@ -234,7 +238,8 @@ class Controller:
         """The loop's own figures by series name, for `telemetry.exposition`."""
         rate, low, high, _ = self.success
         success = {"": rate, "_low": low, "_high": high} if np.isfinite(rate) else {}
-        return self._figures.metrics() | {
+        own = self._figures.metrics() | self.validity.metrics() | self.proposer.metrics()
+        return own | {
             **{f"trimtab_controller_success{name}_ratio": figure for name, figure in success.items()},
             **{f'trimtab_controller_trials_total{{outcome="{o}"}}': float(self.outcomes[o]) for o in Outcome},
             "trimtab_controller_trials_running": float(len(self.trials.running)),
@@ -263,6 +268,13 @@ class Controller:
         later = max(self._clock(), np.nextafter(self._last_time, np.inf))
         return Snapshot(later, np.full(len(self.spec.metrics), np.nan))
 
+    def _believed(self, snapshot: Snapshot) -> tuple[Snapshot, list[Refusal]]:
+        """What is believed of a reading, and in one line what is not, besides what is simply missing."""
+        snapshot, findings = self.validity.check(snapshot, self.plant.setting)
+        detail = doubts(findings)
+        self.conditions.note("invalid readings", detail or None, self._clock())
+        return snapshot, [Refusal(Reason.INVALID, detail)] if detail else []
+
     def _retake(self) -> str:
         """Go on from what the warden restored, if our lease ran out; returns the reason, empty if it did not."""
         lost = "" if self.guard is None else self.guard.retake()
@@ -278,6 +290,7 @@ class Controller:
         proposals = self.proposer.propose(self.recent, before)
         detail = "; ".join(reason.detail for reason in proposals.reasons) or None
         self.conditions.note("fallback", detail, self._clock())
+        self.conditions.note("retraining asked for", self.proposer.retraining, self._clock())
         return proposals
 
     def _inputs(self, snapshot: Snapshot, before: np.ndarray, proposals: Proposals, lost: str) -> Inputs:
