@@ -59,8 +59,8 @@ class TrialConfig:
     """Most recent periods from which the noise of the score is told."""
     revert_unproven: bool = False
     """Whether what is neither proven harmless nor harmful at the end is taken back, unless it added capacity. Default:
-    no. Measured by `trimtab bench verdicts`: it took back three times as many changes, and was no gain for efficiency
-    or SLOs."""
+    no. It catches more harmful changes, but takes back three times as many, good ones too, and is no gain for
+    efficiency or SLOs (docs/safety.md)."""
     load_tolerance: float = 0.15
     """Relative change of the load within which two windows can be compared."""
     blind_periods: int = 3

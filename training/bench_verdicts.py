@@ -182,7 +182,7 @@ def _cells(found: Mapping[str, Any], columns: Mapping[str, str]) -> list[str]:
         if isinstance(value, tuple):
             cells.append(f"{value[0]:+.1%} to {value[1]:+.1%}")
         elif part or isinstance(value, int):
-            cells.append(f"{value:g}")
+            cells.append(f"{value:.4g}")
         else:
             cells.append(f"{value:.1%}")
     return cells

@@ -383,8 +383,11 @@ def bench_verdicts_command(
     as_json: Json = False,
 ) -> None:
     """How well changes are judged in the simulator, which knows what they truly did; and what that is worth."""
+    import logging
+
     from training.bench_verdicts import VerdictBudget, bench_verdicts, verdict_tables
 
+    logging.getLogger("controller").setLevel(logging.ERROR)  # thousands of simulated troubles are no news
     budget = VerdictBudget(episodes, changes=changes, demands=demands, seed=seed)
     with progress_bar("judging", as_json) as bar:
         result = bench_verdicts(spec, budget, on_progress=bar)
