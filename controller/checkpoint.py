@@ -53,11 +53,5 @@ def memory(kernel: Kernel) -> dict[str, Any]:
 
 
 def _parts(kernel: Kernel) -> dict[str, Remembers]:
-    return {
-        "kernel": kernel,
-        "shield": kernel.shield,
-        "arbiter": kernel.arbiter,
-        "trials": kernel.trials,
-        "adviser": kernel.adviser,
-        "canary": kernel.canary,
-    }
+    names = ("shield", "arbiter", "trials", "adviser", "canary", "recovery", "infeasible", "budgets")
+    return {"kernel": kernel, **{name: getattr(kernel, name) for name in names}}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
+from controller.competence import CompetenceConfig
 from controller.prescale import PrescaleConfig
 from controller.shield import ShieldConfig
 from controller.trial import TrialConfig
@@ -19,6 +20,8 @@ class ControllerConfig:
     """Limits that no policy can exceed."""
     trial: TrialConfig = field(default_factory=TrialConfig)
     """When a change counts as harmful."""
+    competence: CompetenceConfig = field(default_factory=CompetenceConfig)
+    """How the policies are held against their fallback; not at all by default."""
     prescale: PrescaleConfig = field(default_factory=PrescaleConfig)
     """When forecasts raise a grant."""
     yield_seconds: float = 60.0
@@ -26,6 +29,18 @@ class ControllerConfig:
     blind_seconds: float = 120.0
     """After so long without the readings that SLOs are made of, the setting found at start is restored. Default: long
     enough for a component to restart, too short for a peak to build up unseen."""
+    rollback_tries: int = 3
+    """Periods in which a rollback may fail on a system that answers; then everything returns to what was found, and
+    nothing new is tried until an operator resumes. Default 3: an actuator that acts a period late needs 2."""
+    infeasible_seconds: float = 60.0
+    """How long a value is left alone that was asked for and changed nothing; doubled by each further failure."""
+    longest_infeasible_seconds: float = 21600.0
+    least_slo_attainment: float = 0.5
+    """Least share of an hour's periods in which every SLO held while the controller was acting; below, it falls one
+    rung. Default a half: a system that is overloaded at its daily peak must not lose its controller then, and one that
+    keeps its SLOs less often than that is not helped by this one."""
+    least_attainment_seconds: float = 600.0
+    """Shortest time from which that share is told."""
     rollbacks_per_hour: int = 20
     """With more, the mode falls by one rung (act, canary, advise, shadow), until an operator says otherwise. Default:
     with its growing pauses, one role of one workload gets to seven; twenty means that hardly anything succeeds."""
@@ -49,11 +64,13 @@ class ControllerConfig:
         Raises:
             KeyError, ValueError, TypeError: it was made of none.
         """
-        tables: dict[str, Any] = {field.name: getattr(cls(), field.name) for field in fields(cls)}
-        nested = {
-            name: replace(table, **plain[name])
-            for name, table in tables.items()
-            if is_dataclass(table) and not isinstance(table, type)
-        }
         bounds = {name: (float(low), float(high)) for name, (low, high) in plain["bounds"].items()}
-        return cls(**{**plain, **nested, "bounds": bounds})
+        config: ControllerConfig = _filled(cls(), {**plain, "bounds": bounds})
+        return config
+
+
+def _filled(table: Any, plain: Mapping[str, Any]) -> Any:
+    """A dataclass with the values of `plain`, also in the dataclasses that it holds."""
+    parts = {field.name: getattr(table, field.name) for field in fields(table)}
+    nested = {name: _filled(part, plain[name]) for name, part in parts.items() if is_dataclass(part)}
+    return replace(table, **{**plain, **nested})

@@ -21,9 +21,9 @@ MAX_BYTES = 1 << 20
 MOST = 1e6
 """Largest number that is taken: eleven days in seconds, and no window that memory could not hold."""
 MAY_BE_ZERO = frozenset({
-    "settle_periods", "cooldown_seconds", "reversals_per_hour", "reversal_burst", "margin", "noise_errors",
-    "load_tolerance", "hard_breach", "backoff_seconds", "longest_backoff_seconds", "yield_seconds",
-    "rollbacks_per_hour", "bounds", "chance", "alarm",
+    "settle_periods", "cooldown_seconds", "reversals_per_hour", "reversal_burst", "margin", "suspicious_share",
+    "load_tolerance", "hard_breach", "backoff_seconds", "longest_backoff_seconds", "yield_seconds", "holdout_share",
+    "rollbacks_per_hour", "least_slo_attainment", "least_attainment_seconds", "bounds", "chance", "alarm",
 })  # fmt: skip
 """Where 0 has a meaning. Elsewhere it is refused: a window of no period has no mean."""
 
@@ -82,11 +82,18 @@ def _checked(plain: Mapping[str, Any], spec: SystemSpec) -> ControllerConfig:
     config: ControllerConfig = _fill(ControllerConfig, plain, "")
     _check_bounds(config.bounds, spec)
     trial = config.trial
-    for least, most in (("least_baseline_periods", "baseline_periods"), ("least_noise_periods", "noise_periods")):
-        if getattr(trial, least) > getattr(trial, most):
-            raise ConfigError(f"trial.{least} is {getattr(trial, least)}, more than {most} ({getattr(trial, most)})")
+    if trial.least_baseline_periods > trial.baseline_periods:
+        given = f"{trial.least_baseline_periods}, more than baseline_periods ({trial.baseline_periods})"
+        raise ConfigError(f"trial.least_baseline_periods is {given}")
     if trial.least_baseline_periods < 2:
         raise ConfigError("trial.least_baseline_periods is 1; at least 2, or the baseline has no spread")
+    shares = {f"trial.{name}": getattr(trial, name) for name in ("harm_alpha", "keep_alpha", "suspicious_share")}
+    shares |= {"trial.burn.budget": trial.burn.budget, "competence.alpha": config.competence.alpha}
+    for name, share in {**shares, "least_slo_attainment": config.least_slo_attainment}.items():
+        if share >= 1.0:
+            raise ConfigError(f"{name} is {share:g}; it is a share, below 1")
+    if config.competence.holdout_share > 0.5:
+        raise ConfigError(f"competence.holdout_share is {config.competence.holdout_share:g}; allowed is 0 to 0.5")
     if config.canary_step > 1.0:
         raise ConfigError(f"canary_step is {config.canary_step:g}; allowed is above 0 to 1")
     return config

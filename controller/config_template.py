@@ -16,14 +16,20 @@ from controller.config import ControllerConfig
 
 def template() -> str:
     """TOML that `controller.config_file` reads as the defaults."""
-    lines, tables = _lines(ControllerConfig()), []
-    for field in dataclasses.fields(ControllerConfig):
-        value = getattr(ControllerConfig(), field.name)
-        if dataclasses.is_dataclass(value) or isinstance(value, Mapping):
-            meaning = _meanings(ControllerConfig).get(field.name, "")
-            tables += ["", *_comment(meaning), f"[{field.name}]"]
-            tables += _lines(value) if dataclasses.is_dataclass(value) else ["# serving_cpu_cores = [0.2, 1.0]"]
-    return "\n".join([*lines, *tables]) + "\n"
+    return "\n".join([*_lines(ControllerConfig()), *_tables(ControllerConfig(), "")]) + "\n"
+
+
+def _tables(config: Any, where: str) -> list[str]:
+    """The tables of a configuration and those in them."""
+    lines, meanings = [], _meanings(type(config))
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), f"{where}{field.name}"
+        if isinstance(value, Mapping):
+            lines += ["", *_comment(meanings.get(field.name, "")), f"[{name}]", "# serving_cpu_cores = [0.2, 1.0]"]
+        elif dataclasses.is_dataclass(value):
+            lines += ["", *_comment(meanings.get(field.name, "")), f"[{name}]", *_lines(value)]
+            lines += _tables(value, f"{name}.")
+    return lines
 
 
 def _lines(config: Any) -> list[str]:

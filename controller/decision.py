@@ -130,7 +130,14 @@ def decision_record(spec: SystemSpec, decision: Decision) -> dict[str, Any]:
         "allowed": changes(spec, decision.before, decision.wanted),
         "opened": [_opened(spec, trial, decision) for trial in decision.opened],
         "verdicts": [
-            {"id": v.trial.id, "outcome": v.outcome, "reason": v.reason, "gain": v.gain} for v in decision.verdicts
+            {
+                "id": v.trial.id,
+                "outcome": v.outcome,
+                "reason": v.reason,
+                "gain": v.gain,
+                "gain_interval": v.gain_interval,
+            }
+            for v in decision.verdicts
         ],
         **({"advised": [advice_record(spec, advice) for advice in decision.advised]} if decision.advised else {}),
         "stage_seconds": {stage: round(seconds, 6) for stage, seconds in decision.stage_seconds.items()},

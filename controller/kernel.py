@@ -6,19 +6,22 @@ No clock, no file, no randomness, no log: the same inputs in the same order give
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from controller.arbiter import Arbiter, Move, Situation
+from controller.budgets import Budgets
 from controller.config import ControllerConfig
 from controller.decision import Mode
+from controller.infeasible import Infeasible
 from controller.ladder import Adviser, Canary
 from controller.period import Aftermath, Effect, Inputs, Plan
 from controller.plant_events import EventKind
 from controller.prescale import lifted
+from controller.recovery import Recovery
 from controller.shield import Reason, Refusal, Shield, pinned_setting
 from controller.trial import Outcome
 from controller.trials import Trials
@@ -40,7 +43,6 @@ class Kernel:
 
     STATE = (
         "period", "settled", "last_known_good", "outcomes", "_changed_something", "_blind_since", "_yielded",
-        "_rolled_back_at",
     )  # fmt: skip
 
     def __init__(self, spec: SystemSpec, config: ControllerConfig, found: np.ndarray, run_id: str) -> None:
@@ -50,6 +52,9 @@ class Kernel:
         self.trials = Trials(spec, config.trial, run_id)
         self.adviser = Adviser(self.trials.next_id)
         self.canary = Canary(spec)
+        self.recovery = Recovery(len(spec.knobs), config.rollback_tries)
+        self.infeasible = Infeasible(spec, config.infeasible_seconds, config.longest_infeasible_seconds)
+        self.budgets = Budgets(config.rollbacks_per_hour, config.least_slo_attainment, config.least_attainment_seconds)
         self.found = found.copy()
         self.period = 0
         """Number of the newest period."""
@@ -60,7 +65,6 @@ class Kernel:
         self._changed_something = False
         self._blind_since: float | None = None
         self._yielded: dict[str, float] = {}
-        self._rolled_back_at: deque[float] = deque()
 
     def decide(self, inputs: Inputs) -> Plan:
         """What this period is going to do. Raises nothing, whatever the inputs hold.
@@ -76,6 +80,7 @@ class Kernel:
             if restore:
                 # Not through the shield: what was found was in force before us, however overbooked the host was.
                 self.last_known_good = self.found.copy()
+                self.recovery.let_go()
                 plan.setting, plan.undone, plan.restore = self.found.copy(), self.found.copy(), True
             else:
                 self._allow(plan, target)
@@ -101,7 +106,9 @@ class Kernel:
                 self._changed_something = not plan.restore
             if plan.inputs.mode.changes:
                 self._read_back(plan, effect, aftermath)
-            self._demote(plan, effect, aftermath)
+                self._spend(plan, effect, aftermath)
+            else:
+                self.recovery.let_go()
             return aftermath
 
     def _begin(self, inputs: Inputs) -> Plan:
@@ -161,7 +168,11 @@ class Kernel:
     def _back_to_start(self, plan: Plan) -> bool:
         """Whether everything returns to the setting found at start: by the operator, or after a long blindness."""
         inputs = plan.inputs
+        if not inputs.paused:
+            self.recovery.forgive()  # the freeze pauses the controller, so an operator has resumed it
         reason = Refusal(Reason.KILLED, "the kill switch is on") if inputs.killed else self._long_blind(inputs)
+        if reason is None and self.recovery.failed_for_good and inputs.mode.changes:
+            reason = Refusal(Reason.FROZEN, f"{self.recovery.failed_for_good}; `trimtab control resume` ends it")
         if reason is None and inputs.revert:
             reason = Refusal(Reason.OVERRIDE, "back to the setting found at start, by the operator")
             self.trials.pause_all(inputs.now)
@@ -183,8 +194,10 @@ class Kernel:
         self._heed_events(plan, target)
         if inputs.rollback is not None:
             self._end_by_operator(plan, inputs.rollback)
+        self.recovery.put_into(target)
         for verdict in plan.verdicts:
             self.outcomes[verdict.outcome] += 1
+            self.outcomes["proven"] += verdict.proven
             if verdict.outcome is Outcome.ROLLED_BACK:
                 target[verdict.trial.knobs] = verdict.trial.before
             elif verdict.outcome is Outcome.KEEP:
@@ -209,6 +222,7 @@ class Kernel:
                 if trial is not None and event.knob in [self.spec.knobs[knob].name for knob in trial.knobs]:
                     self._end_trials(plan, [event.workload], "changed by somebody else")
                 self._yielded[event.knob] = plan.inputs.now + self.config.yield_seconds
+                self.recovery.let_go([i for i, knob in enumerate(self.spec.knobs) if knob.name == event.knob])
                 plan.reasons.append(Refusal(Reason.OVERRIDE, event.detail))
             else:
                 plan.reasons.append(Refusal(Reason.ACTUATOR, event.detail))
@@ -238,13 +252,18 @@ class Kernel:
         plan.undone, reasons = self.shield.check(target, inputs.before, inputs.snapshot, now, undo=True)
         plan.reasons += reasons
         plan.setting = plan.undone.copy()
+        for verdict in plan.verdicts:
+            if verdict.outcome is Outcome.ROLLED_BACK:
+                self.recovery.expect(verdict.trial.knobs, plan.undone)
+        self.recovery.let_go(i for i, knob in enumerate(self.spec.knobs) if knob.name in inputs.pins)
         if not self._moves_allowed(plan):
             return
         touched = {self.spec.knobs[i].workload for i in np.flatnonzero(plan.undone != inputs.before)}
         led = dict.fromkeys(self._outside(plan.undone), "what is led into narrower bounds")
         situation = self._situation(now, led | dict.fromkeys(touched, "what was just restored"))
         pinned = {*inputs.pins, *self._yielded_now(now)}
-        moves = self.arbiter.moves(self._proposals(plan), inputs.before, now, pinned)
+        wanted = self.arbiter.moves(self._proposals(plan), inputs.before, now, pinned)
+        moves, infeasible = self.infeasible.sift(wanted, now)
         if inputs.mode is Mode.ADVISE:
             fixed = [i for i, knob in enumerate(self.spec.knobs) if knob.name in pinned]
             plan.reasons += self.adviser.withdraw(moves, inputs.before, fixed)
@@ -255,7 +274,8 @@ class Kernel:
         if inputs.mode is Mode.CANARY:
             admission = self.canary.one_at_a_time(admission, plan.undone, self.trials.running)
         plan.setting, reasons = self.shield.check(admission.setting, plan.undone, inputs.snapshot, now)
-        plan.reasons += admission.refusals + reasons
+        self.recovery.let_go(np.flatnonzero(plan.setting != plan.undone))  # a newer change has taken their place
+        plan.reasons += infeasible + admission.refusals + reasons
         plan.moves = admission.moves
 
     def _advise(self, plan: Plan, moves: list[Move], situation: Situation) -> list[Move]:
@@ -319,6 +339,12 @@ class Kernel:
             detail = f"{self.spec.knobs[knob].name}: asked {wanted[knob]:g}, in force {setting[knob]:g}"
             aftermath.reasons.append(Refusal(Reason.ACTUATOR, detail))
         self.shield.applied(before, setting, now)
+        seen = plan.blind is None
+        if seen and effect.attempted:
+            self.infeasible.read_back(before, wanted, setting, now)
+        failed_before = self.recovery.failed_for_good
+        self.recovery.read_back(setting, self.spec.knob_names, seen=seen)
+        aftermath.frozen = "" if failed_before else self.recovery.failed_for_good
         # What lies elsewhere than on the way to what was asked is somebody else's: no change of ours, never taken back.
         on_the_way = (np.minimum(before, wanted) <= setting) & (setting <= np.maximum(before, wanted))
         changed = (setting != before) & (on_the_way | ~short) & np.isfinite(setting) & np.isfinite(before)
@@ -338,19 +364,18 @@ class Kernel:
             settled[trial.knobs] = trial.before
         self.settled = np.where(np.isfinite(settled), settled, self.settled)
 
-    def _demote(self, plan: Plan, effect: Effect, aftermath: Aftermath) -> None:
-        """One rung down from now on if too many changes had to be rolled back within an hour."""
-        now, at, most = effect.now, self._rolled_back_at, self.config.rollbacks_per_hour
+    def _spend(self, plan: Plan, effect: Effect, aftermath: Aftermath) -> None:
+        """Fall by one rung if too many changes had to be rolled back within an hour, or the SLOs held too seldom."""
         ours = [v for v in plan.verdicts if v.outcome is Outcome.ROLLED_BACK and v.reason != BY_OPERATOR]
-        at.extend([now] * len(ours))
-        while at and not at[0] > now - 3600.0:
-            at.popleft()
-        mode = plan.inputs.mode
-        if len(at) > most and mode.changes:
-            aftermath.demoted = f"{len(at)} rollbacks within an hour, {most} are allowed"
+        last = self.trials.last
+        held = None if last is None or not np.isfinite(last.breaches).all() else bool((last.breaches == 0).all())
+        self.budgets.count(effect.now, len(ours), held)
+        aftermath.demoted = self.budgets.spent(effect.now)
+        if aftermath.demoted:
+            mode = plan.inputs.mode
             detail = f"{aftermath.demoted}; mode {mode.below} from now on, {mode} again only by an operator"
             aftermath.reasons.append(Refusal(Reason.DEMOTED, detail))
-            at.clear()
+            self.budgets.clear()
 
     def _end_trials(self, plan: Plan, workloads: list[str], reason: str) -> None:
         for workload in workloads:

@@ -13,6 +13,7 @@ import numpy as np
 
 from agents.policy import Policy
 from controller.carry_out import carry_out
+from controller.competence import Competence
 from controller.conditions import Conditions
 from controller.config import ControllerConfig
 from controller.decision import Decision, Mode, decision_record
@@ -27,6 +28,7 @@ from controller.prescale import Alarm, Prescaler
 from controller.proposals import Proposals, Proposer
 from controller.recorder import Recorder
 from controller.shield import Reason, Refusal
+from controller.success import SuccessRate, success_of
 from controller.trial import Outcome
 from controller.validity import doubts, validity_of
 from envs.plant import Plant, PlantError
@@ -86,6 +88,8 @@ class Controller:
         """The kill switch: everything goes back to what was found at start, and stays there."""
         self.demoted = ""
         """Why the mode fell by itself; empty if it did not."""
+        self.frozen = ""
+        """Why it paused itself, when a rollback could not be carried out; empty if it did not."""
         self.plant, self.spec = plant, plant.spec
         self._recorder = Recorder(journal)
         self.config = config or ControllerConfig()
@@ -104,6 +108,7 @@ class Controller:
         self.trials = self.kernel.trials
         self.proposer = Proposer({role: Task(self.spec, role) for role in policies}, policies, fallback)
         self.proposer.reset()
+        self.competence = Competence(self.config.competence)
         self.validity = validity_of(plant)
         self.conditions = Conditions()
         self.last_decision: Decision | None = None
@@ -156,6 +161,11 @@ class Controller:
     def outcomes(self) -> Counter[str]:
         """Of the trials that ended, by outcome."""
         return self.kernel.outcomes
+
+    @property
+    def success(self) -> SuccessRate:
+        """Of the changes that were judged: kept, and better beyond the noise."""
+        return success_of(self.outcomes)
 
     def rollback(self, id: str = "") -> None:
         """Return in the next period: the running trial of this id, or everything to the last known good setting."""
@@ -210,6 +220,8 @@ class Controller:
             inputs = self._inputs(snapshot, before, proposals, lost)
             self._recorder.begin(self.kernel, at)
             plan = self.kernel.decide(inputs)
+            if self.trials.last is not None and self._mode.changes:
+                self.competence.observe(self.trials.last.score, inputs.now)
         with self._figures.timed("apply"):
             attempt = carry_out(plan, at, self.plant, self.guard, self._recorder)
         with self._figures.timed("verify"):
@@ -219,6 +231,8 @@ class Controller:
             decision.inputs, decision.effect = inputs.plain(), effect.plain()
         with self._figures.timed("record"):
             self._note(plan, aftermath)
+            if aftermath.frozen:
+                self.frozen, self.paused = aftermath.frozen, True
             if aftermath.demoted:
                 self.demoted, self.mode = aftermath.demoted, self._mode.below
             self._record(decision)
@@ -247,8 +261,11 @@ class Controller:
 
     def metrics(self) -> dict[str, float]:
         """The loop's own figures by series name, for `telemetry.exposition`."""
+        rate, low, high, _ = self.success
+        success = {"": rate, "_low": low, "_high": high} if np.isfinite(rate) else {}
         own = self._figures.metrics() | self.validity.metrics() | self.proposer.metrics()
         return own | {
+            **{f"trimtab_controller_success{name}_ratio": figure for name, figure in success.items()},
             **{f'trimtab_controller_trials_total{{outcome="{o}"}}': float(self.outcomes[o]) for o in Outcome},
             "trimtab_controller_trials_running": float(len(self.trials.running)),
             "trimtab_controller_conditions": float(len(self.conditions.active)),
@@ -295,6 +312,7 @@ class Controller:
         # Until a window is full the loop has just begun: nobody knows enough yet, the fallback neither.
         if self._mode is Mode.OFF or not self.recent.full:
             return Proposals()
+        self.proposer.relieved = self.competence.relieved(self._clock())
         proposals = self.proposer.propose(self.recent, before)
         detail = "; ".join(reason.detail for reason in proposals.reasons) or None
         self.conditions.note("fallback", detail, self._clock())
@@ -334,6 +352,7 @@ class Controller:
         now, short = self._clock(), "not all was applied" if aftermath.short else None
         self.conditions.note("no right to act", plan.inputs.no_right or None, now)
         self.conditions.note("blind", None if plan.blind is None else str(plan.blind), now)
+        self.conditions.note("frozen", self.kernel.recovery.failed_for_good or None, now)
         if plan.inputs.mode.changes:
             self.conditions.note("actuator", short, now)
 

@@ -43,6 +43,10 @@ valid_readings_ratio gauge: Share of the last period's readings that were believ
 retraining_asked gauge: Whether the system is no longer what the policies were trained on.
 observation_distance_ratio gauge: Distance of the last observation from what a policy was made with, 1 at its limit.
 strange_observations_total counter: Observations that were unlike what a policy was made with.
+success_ratio gauge: Share of the judged optimizations that are proven better.
+success_low_ratio gauge: Low end of its 95 % interval.
+success_high_ratio gauge: High end of its 95 % interval.
+config_last_reload_successful gauge: Whether the configuration file in force is the newest one.
 mode gauge: 1 for the mode in force, 0 for the others.
 killed gauge: Whether the kill switch is on.
 paused gauge: Whether an operator has paused it.

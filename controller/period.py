@@ -199,6 +199,7 @@ class Aftermath:
         opened: trials of the changes made.
         short: whether not all of it is in force.
         demoted: why the mode falls; empty if it does not.
+        frozen: why from now on nothing new may be tried until an operator resumes; empty if nothing happened.
     """
 
     setting: np.ndarray
@@ -208,6 +209,7 @@ class Aftermath:
     opened: list[Trial] = field(default_factory=list)
     short: bool = False
     demoted: str = ""
+    frozen: str = ""
 
 
 def decision_of(plan: Plan, effect: Effect, aftermath: Aftermath, at: str, period: int) -> Decision:

@@ -57,6 +57,8 @@ class Proposer:
         """
         self.policies = dict(policies)
         self.on_fallback: set[Role] = set()
+        self.relieved = ""
+        """Why no policy is asked, but the fallback of each role; empty if they are."""
         guards = {role: guard for role, policy in self.policies.items() if (guard := guard_of(policy)) is not None}
         self.novelty = {role: NoveltyWatch(guard) for role, guard in guards.items()}
         """Of the policies that know what they were made with."""
@@ -110,6 +112,8 @@ class Proposer:
 
     def _unusable(self, role: Role, observation: np.ndarray) -> Refusal | None:
         """Why an observation is not shown to the role's policy; None if it may be."""
+        if self.relieved:
+            return Refusal(Reason.FALLBACK, f"{role}: {self.relieved}")
         missing = _missing(self.tasks[role], observation)
         if missing is not None:
             invalid = np.isfinite(observation).mean() < VALID_SHARE

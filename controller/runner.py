@@ -31,12 +31,14 @@ from controller.commands import (
     STATUS,
     Pin,
     kill,
+    pause,
     read_pins,
     set_mode,
     write_atomically,
 )
 from controller.decision import Decision, Mode, advice_record
 from controller.guard import Guard, GuardConfig
+from controller.infeasible_file import InfeasibleFile
 from controller.journal import Journal
 from controller.live_plant import LivePlant
 from controller.loop import Controller, ControllerConfig
@@ -117,6 +119,7 @@ def run_controller(
         controller = Controller(
             plant, policies, fallback, journal, mode=mode, config=config, guard=guard, clock=boot_seconds
         )
+        infeasible = InfeasibleFile(directory, controller.kernel.infeasible, boot_seconds)
         cost = OwnCost(lambda: _own_processes(guard, controller.proposer.policies), limits)
         overseer = Overseer(operation, controller)
         files = CommandFiles(directory, controller, plant, cost, overseer)
@@ -126,6 +129,7 @@ def run_controller(
 
         def finish_period(decision: Decision) -> None:
             files.finish_period(decision)
+            infeasible.save()
             reverts.tell(journal)
             notify(notifier, controller)
             if after_step is not None:
@@ -218,6 +222,9 @@ class CommandFiles:
         if killed != controller.killed:
             logger.warning("kill switch %s", "on: back to the setting found at start" if killed else "off")
             controller.killed = killed
+        if controller.frozen:
+            pause(self._directory)  # so that it does not try again by a restart
+            controller.frozen = ""
         controller.paused = self._in_force(PAUSE)
         if controller.demoted:
             self._overseer.wanted = controller.mode
@@ -261,6 +268,7 @@ class CommandFiles:
     def _status(self) -> dict[str, Any]:
         controller, decision = self._controller, self._controller.last_decision
         names = controller.spec.knob_names
+        success = controller.success
         return {
             "pid": os.getpid(),
             "process_start": process_start(os.getpid()),
@@ -283,6 +291,8 @@ class CommandFiles:
             **self._overseer.status(),
             "trials_running": {workload: trial.id for workload, trial in controller.trials.running.items()},
             "outcomes": dict(controller.outcomes),
+            "success": {name: None if figure != figure else figure for name, figure in success._asdict().items()},
+            "infeasible": controller.kernel.infeasible.entries(boot_seconds()),
             "conditions": {name: detail for name, (_, detail) in controller.conditions.active.items()},
             "reasons": [str(reason) for reason in decision.reasons] if decision else [],
             "availability": controller.availability,

@@ -50,6 +50,8 @@ class Reason(StrEnum):
     ADVICE = "advice"
     CANARY = "canary"
     CONFIG = "config"
+    INFEASIBLE = "infeasible"
+    FROZEN = "frozen"
     FORECAST = "forecast"
 
 

@@ -7,7 +7,9 @@ from collections import deque
 import numpy as np
 
 from controller.arbiter import Move
-from controller.trial import Judge, Outcome, Period, Trial, TrialConfig, Verdict
+from controller.evidence import Noise, scatter
+from controller.judge import Judge
+from controller.trial import Outcome, Period, Trial, TrialConfig, Verdict
 from envs.spec import Role, SystemSpec
 from telemetry.metrics import Snapshot
 
@@ -21,7 +23,9 @@ class Trials:
         run_id: begins every trial's id, so that ids stay unique over restarts of the controller.
     """
 
-    STATE = ("running", "_number", "_recent", "_changed_at", "_failures", "_paused_until")
+    STATE = (
+        "running", "_number", "_recent", "_settings", "_in_force", "_changed_at", "_failures", "_paused_until",
+    )  # fmt: skip
 
     def __init__(self, spec: SystemSpec, config: TrialConfig, run_id: str) -> None:
         self.spec, self.config = spec, config
@@ -29,6 +33,8 @@ class Trials:
         self.judge = Judge(spec, config)
         self._run_id, self._number = run_id, 0
         self._recent: deque[Period] = deque(maxlen=config.noise_periods)
+        self._settings: deque[int] = deque(maxlen=config.noise_periods)  # number of each period's setting
+        self._in_force = np.full(len(spec.knobs), np.nan)
         self._changed_at: dict[str, float] = {}
         self._failures: dict[tuple[str, Role], int] = {}
         self._paused_until: dict[tuple[str, Role], float] = {}
@@ -62,6 +68,7 @@ class Trials:
         for verdict in verdicts:
             self._end(verdict, period.time)
         self._recent.append(period)
+        self._settings.append(self._setting_number(setting))
         return verdicts
 
     def open(self, move: Move, before: np.ndarray, after: np.ndarray, applied_at: float) -> Trial:
@@ -76,7 +83,7 @@ class Trials:
         knobs = np.array([knob for knob in move.knobs if before[knob] != after[knob]], dtype=int)
         trial = Trial(
             move.id or self.next_id(), move.workload, move.role, knobs, before[knobs], after[knobs], move.adds,
-            move.takes, move.seen_at, applied_at, self.baseline(move.workload), self._noise(),
+            move.takes, move.seen_at, applied_at, self.baseline(move.workload), *self._noise(),
         )  # fmt: skip
         self.running[move.workload] = trial
         self._changed_at[move.workload] = applied_at
@@ -101,8 +108,13 @@ class Trials:
         settled = (
             self._changed_at.get(workload, -np.inf) + self.config.settle_periods * self.spec.control_period_seconds
         )
-        complete = [period for period in self._recent if period.complete and period.time > settled]
-        return complete[-self.config.baseline_periods :]
+        found: list[Period] = []
+        for period in reversed(self._recent):
+            if not period.time > settled or len(found) == self.config.baseline_periods:
+                break
+            if period.complete:
+                found.append(period)
+        return found[::-1]
 
     def pause_all(self, now: float) -> None:
         """Try nothing for the time of a first backoff, except what adds capacity in need."""
@@ -115,14 +127,21 @@ class Trials:
         """Seconds until a role's changes of a workload are tried again after a rollback; 0 if they are."""
         return max(0.0, self._paused_until.get((workload, role), -np.inf) - now)
 
-    def _noise(self) -> float:
-        """Standard deviation of one period's score, robust against the steps that changes make; NaN when not known."""
-        scores = [period.score for period in self._recent if period.complete]
-        if len(scores) < self.config.least_noise_periods:
-            return float("nan")
-        differences = np.abs(np.diff(scores))
-        # Median of |difference| of two normal values: 0.6745 * sqrt(2) standard deviations of one.
-        return float(np.median(differences)) / (0.6745 * np.sqrt(2.0))
+    def _setting_number(self, setting: np.ndarray) -> int:
+        """Counts the settings that were in force, from 1; minus that for the first period of each, while it settles."""
+        last = abs(self._settings[-1]) if self._settings else 0
+        if np.array_equal(setting, self._in_force):
+            return last
+        self._in_force = np.array(setting, dtype=float)
+        return -(last + 1)
+
+    def _noise(self) -> tuple[Noise, Noise]:
+        """Of one period's efficiency and of its score: scatter around the mean of each setting that was in force."""
+        complete = [(p, n) for p, n in zip(self._recent, self._settings, strict=True) if p.complete]
+        numbers = np.array([number for _, number in complete], dtype=int)
+        efficiencies = np.array([period.efficiency for period, _ in complete])
+        scores = np.array([period.score for period, _ in complete])
+        return scatter(efficiencies, numbers), scatter(scores, numbers)
 
     def _with_partners(self, verdicts: list[Verdict], setting: np.ndarray) -> list[Verdict]:
         """Grants raised together with one that is given back end too, where the cores do not suffice for both."""

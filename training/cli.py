@@ -373,6 +373,31 @@ def bench_decide(as_json: Json = False) -> None:
     print_json(bench_decision())
 
 
+@bench_app.command("verdicts")
+def bench_verdicts_command(
+    episodes: Annotated[int, typer.Option(help="Systems controlled by the shipped policies.", min=2)] = 48,
+    changes: Annotated[int, typer.Option(help="Scripted changes in each scenario.", min=1)] = 300,
+    demands: Annotated[Literal["train", "validation", "test"], typer.Option(help="Which days.")] = "test",
+    seed: Seed = 0,
+    spec: Spec = "reference",
+    as_json: Json = False,
+) -> None:
+    """How well changes are judged in the simulator, which knows what they truly did; and what that is worth."""
+    import logging
+
+    from training.bench_verdicts import VerdictBudget, bench_verdicts, verdict_tables
+
+    logging.getLogger("controller").setLevel(logging.ERROR)  # thousands of simulated troubles are no news
+    budget = VerdictBudget(episodes, changes=changes, demands=demands, seed=seed)
+    with progress_bar("judging", as_json) as bar:
+        result = bench_verdicts(spec, budget, on_progress=bar)
+    if as_json:
+        print_json(result)
+    else:
+        for table in verdict_tables(result):
+            console().print(table)
+
+
 @bench_app.command("guard")
 def bench_guard_command(
     policy: Annotated[Path | None, typer.Option(help="Folder with allocation/ and tuning/; default: shipped.")] = None,

@@ -125,6 +125,11 @@ class SimulatedPlant:
         return self._demand.copy()
 
     @property
+    def drawn(self) -> np.ndarray:
+        """Parameters of each system, (n_parameters, N) in the order of `PARAMETER_NAMES`; a copy."""
+        return self._systems.p.array.copy()
+
+    @property
     def totals(self) -> dict[str, np.ndarray]:
         """Counters since the reset, (N,) each, and what is waiting now.
 

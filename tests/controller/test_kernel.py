@@ -161,8 +161,7 @@ def proposal(**wanted: float) -> dict[str, dict[Role, np.ndarray]]:
 
 
 def contents(part: object) -> dict[str, bytes]:
-    parts = ("shield", "arbiter", "trials", "adviser", "canary", "_next_id")  # the last one belongs to the trials
-    own = {name: value for name, value in vars(part).items() if name not in parts}
+    own = {name: value for name, value in vars(part).items() if not hasattr(value, "STATE") and name != "_next_id"}
     return {name: pickle.dumps(value) for name, value in own.items()}
 
 
@@ -187,6 +186,25 @@ def test_all_that_changes_in_the_kernel_stands_in_its_checkpoints_and_nothing_el
         run.period({**QUIET, **drawn})
         changed |= {key for key, content in contents(part).items() if content != before[key]}
     assert changed == set(part.STATE)
+
+
+@pytest.mark.clause("D7")
+def test_what_the_smaller_parts_remember_stands_in_checkpoints_too():
+    run, setting = Run(), SPEC.default_setting
+    parts = [run.kernel.recovery, run.kernel.infeasible, run.kernel.budgets]
+    before = [contents(part) for part in parts]
+    wanted = setting + 1.0
+    for now in (0.0, 1.0, 2.0):
+        run.kernel.recovery.expect(np.array([0]), wanted)
+        run.kernel.recovery.read_back(setting, SPEC.knob_names, seen=True)
+        run.kernel.infeasible.read_back(setting, wanted, setting, now)
+        run.kernel.budgets.count(now, 1, True)
+    run.kernel.recovery.expect(np.array([0]), wanted)
+    run.kernel.recovery.read_back(setting, SPEC.knob_names, seen=True)
+    for part, old in zip(parts, before, strict=True):
+        assert {key for key, content in contents(part).items() if content != old[key]} == set(part.STATE)
+    memory = json.loads(json.dumps(checkpoint.checkpoint_record(run.kernel, "")))["memory"]
+    assert {"recovery", "infeasible", "budgets"} <= set(memory)
 
 
 @pytest.mark.clause("D1")

@@ -34,7 +34,7 @@ def busy(
             allocator.wanted = {"serving_cpu_cores": 0.4 + number // 9 % 3 / 10}
             event = [Event(list(EventKind)[number % 3], "serving", "told", "serving_batch_size")]
             plant.take_events = lambda told=event * (number % 17 == 0): told
-            if number % 11 == 0:
+            if number % 13 in (8, 9):
                 plant.next_reading(serving_within_slo_ratio=0.1)
             if number % 43 == 20:
                 plant.drop(periods=2)

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from controller.arbiter import Move
-from controller.trial import Judge, Outcome, Period, Trial, TrialConfig
+from controller.evidence import Noise
+from controller.judge import Judge
+from controller.trial import Outcome, Period, Trial, TrialConfig
 from controller.trials import Trials
 from envs.spec import Role, SystemSpec
 
@@ -18,16 +20,16 @@ def period(value=1.0, cost=1.0, breach=None, load=100.0, depth=0.55):
     return Period(0.0, value, cost, -float(breaches.sum()), breaches, np.full(3, load))
 
 
-def trial(watched, baseline=5, workload="serving", adds=False, takes=False, before=None):
+def trial(watched, baseline=5, workload="serving", adds=False, takes=False, before=None, noise=0.01):
     base = [before or period() for _ in range(baseline)]
     return Trial(
         "t-1", workload, Role.TUNING, np.array([3]), np.array([8.0]), np.array([16.0]), adds, takes, 0.0, 0.0,
-        base, 0.01, list(watched),
+        base, Noise(noise, 40), Noise(noise, 40), list(watched),
     )  # fmt: skip
 
 
-def judged(trial, busy=frozenset()):
-    return Judge(SPEC, TrialConfig()).verdict(trial, set(busy))
+def judged(trial, busy=frozenset(), **config):
+    return Judge(SPEC, TrialConfig(**config)).verdict(trial, set(busy))
 
 
 def test_trial_goes_on_until_its_window_is_over():
@@ -53,14 +55,42 @@ def test_fall_within_the_margin_is_kept():
     assert judged(trial([period(), period(0.93), period(0.93)])).outcome is Outcome.KEEP
 
 
-def test_fall_within_the_noise_is_kept():
-    noisy = trial([period(), period(0.8), period(0.8)])
-    noisy.noise = 0.2
-    assert judged(noisy).outcome is Outcome.KEEP
+@pytest.mark.clause("E1")
+def test_fall_that_the_noise_may_hide_is_watched_for_longer():
+    since = [period(), *[period(0.8)] * 2]
+    assert judged(trial(since, noise=0.2)) is None
+    assert judged(trial(since + [period(0.8)] * 7, noise=0.08)).outcome is Outcome.ROLLED_BACK
 
 
-def test_fall_at_another_load_is_inconclusive():
-    verdict = judged(trial([period(), period(0.8, load=130.0), period(0.8, load=130.0)]))
+@pytest.mark.clause("E1")
+@pytest.mark.parametrize(
+    ("config", "outcome"), [({}, Outcome.INCONCLUSIVE), ({"revert_unproven": True}, Outcome.ROLLED_BACK)]
+)
+def test_what_is_still_hidden_by_the_noise_at_the_end_is_not_called_a_success(config, outcome):
+    found = trial([period()] + [period(0.95)] * 10, noise=0.3)
+    verdict = judged(found, **config)
+    assert verdict.outcome is outcome
+    assert not verdict.proven
+
+
+def test_added_capacity_stays_even_if_nothing_is_proven():
+    found = trial([period()] + [period(0.95)] * 10, adds=True, noise=0.3)
+    assert judged(found, revert_unproven=True).outcome is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.clause("E6")
+def test_a_gain_is_proven_only_beyond_the_noise():
+    since = [period()] + [period(1.1)] * 2
+    clear, hidden = judged(trial(since)), judged(trial(since, noise=0.05))
+    assert (clear.outcome, hidden.outcome) == (Outcome.KEEP, Outcome.KEEP)
+    assert (clear.proven, hidden.proven) == (True, False)
+    assert clear.gain_interval[0] < 0.1 < clear.gain_interval[1]
+
+
+def test_fall_at_another_load_waits_and_is_inconclusive_in_the_end():
+    since = [period(), *[period(0.8, load=130.0)] * 9]
+    assert judged(trial(since)) is None
+    verdict = judged(trial([*since, since[-1]]))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "+30%" in verdict.reason
 
@@ -85,9 +115,24 @@ def test_breach_that_was_there_before_is_not_blamed_on_the_change():
 
 
 @pytest.mark.clause("E1")
-def test_breach_while_the_load_rose_is_inconclusive():
+def test_breach_while_the_load_rose_waits_and_is_inconclusive_in_the_end():
     bad = period(breach=LATENCY, load=130.0)
-    assert judged(trial([bad, bad, bad])).outcome is Outcome.INCONCLUSIVE
+    assert judged(trial([bad] * 3)) is None
+    assert judged(trial([bad] * 11)).outcome is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.clause("E1")
+def test_breach_that_outlasts_the_burst_of_load_is_rolled_back():
+    since = [period(breach=LATENCY, load=130.0)] * 3 + [period(breach=LATENCY)] * 6
+    assert judged(trial(since)).outcome is Outcome.ROLLED_BACK
+
+
+@pytest.mark.clause("E2")
+def test_breach_that_begins_late_is_rolled_back_within_two_periods_of_its_first():
+    noisy, bad = [period(1.0 + 0.3 * (-1) ** i) for i in range(5)], period(breach=LATENCY)
+    assert judged(trial([*noisy, bad], noise=0.3)) is None
+    verdict = judged(trial([*noisy, bad, bad], noise=0.3))
+    assert verdict.outcome is Outcome.ROLLED_BACK
 
 
 def test_breach_after_taking_capacity_is_rolled_back_whatever_the_load_does():
@@ -127,7 +172,19 @@ def test_added_capacity_that_costs_useful_work_is_rolled_back():
 @pytest.mark.clause("E5")
 @pytest.mark.parametrize(("adds", "outcome"), [(False, Outcome.ROLLED_BACK), (True, Outcome.INCONCLUSIVE)])
 def test_missing_readings_are_no_success(adds, outcome):
-    assert judged(trial([period(), period(), period(float("nan"))], adds=adds)).outcome is outcome
+    assert judged(trial([period(), *[period(float("nan"))] * 3], adds=adds)).outcome is outcome
+
+
+@pytest.mark.clause("E5")
+def test_readings_that_are_missing_every_other_time_are_no_success_either():
+    since = [period(), period()] + [period(float("nan")), period(float("nan"))] * 4 + [period(float("nan"))]
+    assert judged(trial(since)).outcome is Outcome.ROLLED_BACK
+
+
+def test_one_missing_reading_is_waited_for():
+    since = [period(), period(float("nan")), period()]
+    assert judged(trial(since)) is None
+    assert judged(trial([*since, period()])).outcome is Outcome.KEEP
 
 
 def test_without_a_baseline_nothing_is_proven():

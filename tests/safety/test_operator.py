@@ -155,6 +155,46 @@ def test_too_many_rollbacks_lower_the_mode_by_one_rung(
     assert "3 rollbacks within an hour, 2 are allowed" in controller.demoted
 
 
+@pytest.mark.clause("E4")
+def test_slos_that_hold_too_seldom_take_the_mode_down(
+    make_controller: Callable[..., Controller], plant: ToyPlant, spec: SystemSpec
+) -> None:
+    controller = make_controller(config=ControllerConfig(least_attainment_seconds=60.0))
+    for number in range(100):
+        plant.next_reading(serving_within_slo_ratio=1.0 if number % 3 == 0 else 0.9)
+        if Reason.DEMOTED in reasons(controller.step()):
+            break
+    assert 55 < number < 70
+    assert controller.mode != "act"
+    assert "all SLOs held in 3" in controller.demoted
+
+
+@pytest.mark.clause("E3")
+def test_a_freeze_pauses_the_controller_until_an_operator_resumes_after_a_restart_too(
+    system: dict[str, FakeComponent], spec: SystemSpec, tmp_path: Path
+) -> None:
+    fast = SystemSpec.model_validate({**spec.model_dump(mode="json"), "control_period_seconds": 0.02})
+    entries = {name: component.entry for name, component in system.items()}
+    stop, seen = threading.Event(), []
+
+    def after_step(controller: Controller, decision: object) -> None:
+        if not seen:
+            controller.frozen, controller.paused = "a rollback failed", True
+        seen.append(controller.paused)
+        if len(seen) == 3:
+            stop.set()
+
+    run_controller(fast, entries, {}, tmp_path, mode="act", stop=stop, after_step=after_step)
+    stop.clear()
+    run_controller(fast, entries, {}, tmp_path, mode="act", stop=stop, after_step=lambda *_: stop.set())
+    assert seen == [True] * 3
+    assert commands.status(tmp_path)["paused"] is True
+    commands.resume(tmp_path)
+    stop.clear()
+    run_controller(fast, entries, {}, tmp_path, mode="act", stop=stop, after_step=lambda *_: stop.set())
+    assert commands.status(tmp_path)["paused"] is False
+
+
 @pytest.mark.clause("A4")
 def test_a_value_that_somebody_else_set_is_not_overwritten(system: dict[str, FakeComponent], spec: SystemSpec) -> None:
     clock = FakeClock(100.0)

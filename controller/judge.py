@@ -1,0 +1,181 @@
+"""The verdict on a change: from the periods before and since, by SLOs first and then by efficiency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from controller.burn_rate import burning
+from controller.evidence import Effect, effect
+from controller.trial import Outcome, Period, Trial, TrialConfig, Verdict
+from envs.objective import Objective
+from envs.spec import SystemSpec
+from telemetry.metrics import Snapshot
+
+
+class Judge:
+    """Turns what was measured around a change into a verdict; keeps nothing.
+
+    Args:
+        spec: objectives and SLOs.
+        config: what counts as harmful.
+    """
+
+    def __init__(self, spec: SystemSpec, config: TrialConfig) -> None:
+        self.spec, self.config = spec, config
+        self._objective = Objective(spec)
+        self._workloads: list[str] = list(spec.workloads)
+        self._wanted = spec.catalogue.indices([o.wanted for o in spec.workloads.values()])
+        owners = [next((w for w in self._workloads if slo.metric.startswith(f"{w}_")), None) for slo in spec.slos]
+        self._slo_owner: tuple[str | None, ...] = tuple(owners)
+
+    def period(self, snapshot: Snapshot, setting: np.ndarray) -> Period:
+        """The objective's terms of a period.
+
+        Args:
+            snapshot: of the period.
+            setting: (n_knobs,) in force during it.
+        """
+        values = snapshot.values
+        terms = self._objective.score(values, setting, setting)
+        return Period(
+            snapshot.time,
+            float(self._objective.value(values)),
+            float(self._objective.cost(values, setting)),
+            float(terms["slo"]),
+            self._objective.breaches(values),
+            values[self._wanted],
+        )
+
+    def broken(self, period: Period) -> set[str]:
+        """Workloads whose own SLOs do not hold; an SLO that is nobody's counts for all."""
+        owners = [owner for owner, hit in zip(self._slo_owner, period.breaches > 0, strict=True) if hit]
+        return set(self._workloads) if None in owners else {owner for owner in owners if owner is not None}
+
+    def verdict(self, trial: Trial, busy: set[str]) -> Verdict | None:
+        """The verdict; None while the trial has to go on.
+
+        Args:
+            trial: with all periods so far.
+            busy: other workloads under trial: a breach of their own SLOs is theirs to answer for.
+        """
+        config, since = self.config, trial.watched
+        if not since:
+            return None
+        hit = self._broken_since(trial, since[-1:], busy, config.hard_breach)
+        if hit and not self._excused(trial, hit):
+            return self._end(trial, Outcome.ROLLED_BACK, f"{self._names(hit)} badly broken right after the change")
+        judged = since[config.settle_periods :]
+        watched = [period for period in judged if period.complete]
+        over = len(judged) >= config.longest_watch_periods
+        blind = len(judged) >= config.blind_periods and not any(p.complete for p in judged[-config.blind_periods :])
+        if blind or (over and len(watched) < config.watch_periods):
+            if trial.adds:
+                return self._end(trial, Outcome.INCONCLUSIVE, "readings are missing; it added capacity")
+            return self._end(trial, Outcome.ROLLED_BACK, "readings are missing: no data is no success")
+        if len(watched) < config.watch_periods:
+            return None
+        hit = self._broken_since(trial, watched, busy, 0.0)
+        if hit:
+            return self._by_breach(trial, watched, hit, over)
+        fresh = self._broken_since(trial, watched[-1:], busy, 0.0)
+        if fresh and not over and not self._excused(trial, fresh):
+            return None  # one bad period is no breach yet: the next one tells
+        return self._by_efficiency(trial, watched, over)
+
+    def _by_breach(self, trial: Trial, watched: Sequence[Period], hit: list[int], over: bool) -> Verdict | None:
+        """Taken back; where the load may be the reason, it is waited for as long as there is time."""
+        excuse = self._excused(trial, hit)
+        if excuse:
+            if not over and not trial.adds:
+                return None
+            return self._end(trial, Outcome.INCONCLUSIVE, f"{self._names(hit)} broken, but {excuse}")
+        return self._end(trial, Outcome.ROLLED_BACK, f"{self._names(hit)} broken since the change", watched)
+
+    def _by_efficiency(self, trial: Trial, watched: Sequence[Period], over: bool) -> Verdict | None:
+        """Harmful is what is worse beyond margin and noise; harmless, what the noise does not hide such a loss in."""
+        config = self.config
+        if len(trial.baseline) < config.least_baseline_periods:
+            return self._end(trial, Outcome.INCONCLUSIVE, "nothing to compare with")
+        before, after = self._efficiencies(trial, trial.baseline), self._efficiencies(trial, watched)
+        found = effect(before, after, trial.noise, config.effect_precision)
+        margin = config.margin * abs(float(before.mean()))
+        if found.estimate < -margin and found.bounds(config.harm_alpha)[1] < 0.0:
+            rise = self._load_change(trial, [self._workloads.index(trial.workload)])
+            if abs(rise) > config.load_tolerance:
+                excuse = f"worse, but the load changed by {rise:+.0%}"
+                return self._end(trial, Outcome.INCONCLUSIVE, excuse, watched) if over else None
+            fell = f"efficiency fell from {before.mean():.3f} to {after.mean():.3f}"
+            return self._end(trial, Outcome.ROLLED_BACK, fell, watched)
+        if found.bounds(config.keep_alpha)[0] > -margin:
+            return self._end(trial, Outcome.KEEP, "not worse than before", watched)
+        suspicious = found.estimate < -config.suspicious_share * margin or config.revert_unproven
+        if suspicious and not over:
+            return None
+        if trial.adds or not config.revert_unproven:
+            return self._end(trial, Outcome.INCONCLUSIVE, f"nothing proven in {len(watched)} periods", watched)
+        return self._end(trial, Outcome.ROLLED_BACK, f"not proven harmless in {len(watched)} periods", watched)
+
+    def _end(self, trial: Trial, outcome: Outcome, reason: str, watched: Sequence[Period] = ()) -> Verdict:
+        """A verdict with the gain that was measured, if any was."""
+        if not watched or len(trial.baseline) < self.config.least_baseline_periods:
+            return Verdict(trial, outcome, reason)
+        before, after = (np.array([p.score for p in periods]) for periods in (trial.baseline, watched))
+        found: Effect = effect(before, after, trial.score_noise, self.config.effect_precision)
+        scale = max(abs(float(before.mean())), 1e-9)
+        low, high = found.bounds(self.config.harm_alpha)
+        return Verdict(trial, outcome, reason, found.estimate / scale, (low / scale, high / scale))
+
+    def _efficiencies(self, trial: Trial, periods: Sequence[Period]) -> np.ndarray:
+        """Useful work for its price, of each period, (len(periods),).
+
+        Useful work is a share of what was wanted, and so adjusted to the load by itself. Where capacity was added, the
+        price before is charged: paying more was the intention, and only a loss of useful work speaks against it.
+        """
+        value, cost = np.array([p.value for p in periods]), np.array([p.cost for p in periods])
+        if trial.adds:
+            cost = np.full_like(value, np.mean([p.cost for p in trial.baseline]))
+        return value / cost
+
+    def _broken_since(self, trial: Trial, periods: Sequence[Period], busy: set[str], severity: float) -> list[int]:
+        """SLOs that held before, burn their budget too fast in `periods`, and are this trial's business.
+
+        Args:
+            trial: with its baseline.
+            periods: since the change; a single one counts as it is.
+            busy: other workloads under trial.
+            severity: mean breach beyond which it counts.
+        """
+        since = np.array([p.breaches for p in periods])  # (T, n_slos)
+        before = np.array([p.breaches for p in trial.baseline]).reshape(-1, since.shape[-1])
+        new = (since > 0)[0] if len(since) == 1 else burning(since > 0, self.config.burn)
+        new &= since.mean(axis=0) > severity
+        if len(before):
+            new &= (before > 0).mean(axis=0) < 0.5
+        own = [self._slo_owner[i] == trial.workload or self._slo_owner[i] not in busy for i in range(len(new))]
+        return [int(i) for i in np.flatnonzero(new & np.array(own))]
+
+    def _excused(self, trial: Trial, hit: list[int]) -> str:
+        """Why a breach is not blamed on the change; empty if it is."""
+        owners = {self._slo_owner[i] for i in hit}
+        if trial.adds and owners == {trial.workload}:
+            return "the change added capacity to that workload"
+        if trial.takes:
+            return ""  # giving back what was taken is the safe direction, whatever the load does
+        involved = [i for i, name in enumerate(self._workloads) if name in owners | {trial.workload}]
+        rise = self._load_change(trial, involved)
+        return f"the load rose by {rise:.0%}" if rise > self.config.load_tolerance else ""
+
+    def _load_change(self, trial: Trial, workloads: list[int]) -> float:
+        """Largest relative change (by amount) of the workloads' loads since the change; 0 where it is not known."""
+        if not trial.baseline or not trial.watched:
+            return 0.0
+        before = np.mean([p.load for p in trial.baseline], axis=0)[workloads]
+        since = trial.watched[self.config.settle_periods :] or trial.watched
+        after = np.mean([p.load for p in since], axis=0)[workloads]
+        change = np.nan_to_num((after - before) / np.maximum(before, 1e-9), nan=0.0)
+        return float(change[np.argmax(np.abs(change))])
+
+    def _names(self, slos: list[int]) -> str:
+        return ", ".join(f"SLO {self.spec.slos[i].name}" for i in slos)
