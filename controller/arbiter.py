@@ -75,6 +75,8 @@ class Arbiter:
         spec: knobs and workloads.
     """
 
+    STATE = ("_seen_at", "_last_role")
+
     def __init__(self, spec: SystemSpec) -> None:
         self.spec = spec
         self._scaling = KnobScaling(spec.knobs)

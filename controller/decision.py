@@ -43,6 +43,9 @@ class Decision:
         verdicts: of the trials that ended.
         complete: whether no reading was missing.
         stage_seconds: by stage.
+        period: number of it since the start.
+        inputs: all that it was decided from, as plain values; see `controller.period.Inputs`.
+        effect: what became of it, as plain values; see `controller.period.Effect`.
     """
 
     time: float
@@ -59,6 +62,9 @@ class Decision:
     verdicts: list[Verdict] = field(default_factory=list)
     complete: bool = True
     stage_seconds: dict[str, float] = field(default_factory=dict)
+    period: int = 0
+    inputs: dict[str, Any] = field(default_factory=dict)
+    effect: dict[str, Any] = field(default_factory=dict)
 
     @property
     def changed(self) -> bool:
@@ -66,21 +72,24 @@ class Decision:
         return bool((self.setting != self.before).any())
 
 
-def intent_record(spec: SystemSpec, decision: Decision) -> dict[str, Any]:
-    """What is about to be changed: written before it is done, so that a crash leaves no unknown setting in force."""
-    return {
-        "kind": "intent",
-        "boot": boot_id(),
-        "time": decision.time,
-        "at": decision.at,
-        "knobs": changes(spec, decision.before, decision.wanted),
-    }
+def intent_record(spec: SystemSpec, seconds: float, at: str, before: np.ndarray, wanted: np.ndarray) -> dict[str, Any]:
+    """What is about to be changed: written before it is done, so that a crash leaves no unknown setting in force.
+
+    Args:
+        spec: whose knobs.
+        seconds: time of the period, on the plant's clock.
+        at: wall clock, ISO 8601.
+        before: (n_knobs,) in force.
+        wanted: (n_knobs,) to be in force.
+    """
+    return {"kind": "intent", "boot": boot_id(), "time": seconds, "at": at, "knobs": changes(spec, before, wanted)}
 
 
 def decision_record(spec: SystemSpec, decision: Decision) -> dict[str, Any]:
     """A decision as it stands in the journal; holds and refusals too."""
     return {
         "kind": "decision",
+        "period": decision.period,
         "time": decision.time,
         "at": decision.at,
         "mode": decision.mode,
@@ -98,6 +107,8 @@ def decision_record(spec: SystemSpec, decision: Decision) -> dict[str, Any]:
             {"id": v.trial.id, "outcome": v.outcome, "reason": v.reason, "gain": v.gain} for v in decision.verdicts
         ],
         "stage_seconds": {stage: round(seconds, 6) for stage, seconds in decision.stage_seconds.items()},
+        "inputs": decision.inputs,
+        "effect": decision.effect,
     }
 
 

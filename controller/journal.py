@@ -1,4 +1,8 @@
-"""The journal: what was decided, why, and what came of it. Append-only lines of JSON, each with its checksum."""
+"""The journal: what was decided, why, and what came of it. Append-only lines of JSON.
+
+Each line has a checksum, and the hash of the line before it: nothing can be changed, left out or put in between without
+breaking the chain, which `controller.chain` checks.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +11,19 @@ import json
 import logging
 import math
 import os
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from controller import chain
+
 logger = logging.getLogger(__name__)
 
 RESERVE_BYTES = 64 << 10
 """Some thirty records: more than there can be rollbacks before somebody looks at the disk."""
-
-_HEAD = '{"crc":"'
-_BODY_AT = len(_HEAD) + 8 + 2  # after the 8 digits and `",`
 
 
 class JournalError(RuntimeError):
@@ -47,10 +49,11 @@ class Journal:
         self._reserve = Path(f"{path}.reserve")
         self._descriptor: int | None = None
         self._size = 0
+        self._newest = chain.NOTHING_BEFORE  # hash of the line written last
         self._open()
         self._keep_reserve()
 
-    def append(self, record: Mapping[str, Any], *, durable: bool = False, urgent: bool = False) -> None:
+    def append(self, record: Mapping[str, Any], *, durable: bool = False, urgent: bool = False) -> bool:
         """Write one record.
 
         Args:
@@ -58,26 +61,32 @@ class Journal:
             durable: whether to wait for the disk (see `sync`).
             urgent: whether the reserve is used up for it on a full disk: for what takes a setting back.
 
+        Returns:
+            Whether it is the first one of a new file.
+
         Raises:
             JournalError: the disk is full, the file too large or gone. The journal can be tried again.
         """
-        line = _line(record)
+        body = json.dumps(plain(record), separators=(",", ":"), allow_nan=False)
         try:
-            self._write(line, durable)
+            return self._write(body, durable)
         except JournalError:
             if not urgent or not self._free_reserve():
                 raise
-            self._write(line, durable)
+            return self._write(body, durable)
 
-    def _write(self, line: bytes, durable: bool) -> None:
+    def _write(self, body: str, durable: bool) -> bool:
         try:
-            descriptor = self._ready(len(line))
+            descriptor = self._ready(len(body) + 64)
+            line, first = chain.line_of(body, self._newest), self._size == 0
             written = os.write(descriptor, line)
             self._size += written
             if written < len(line):
                 raise OSError(f"only {written} of {len(line)} bytes were written")
             if durable and self._sync:
                 os.fsync(descriptor)
+            self._newest = chain.line_hash(line[:-1])
+            return first
         except OSError as error:
             self._shut()  # what the failure left is not known: the next append looks at the file anew
             raise JournalError(f"cannot write {self.path}: {error.strerror or error}") from None
@@ -95,22 +104,19 @@ class Journal:
     @staticmethod
     def read(path: str | Path) -> list[dict[str, Any]]:
         """All records of a journal, the rotated part first; damaged lines are left out with a warning."""
-        records = []
-        for part in (Path(f"{path}.1"), Path(path)):
-            try:
-                lines = part.read_bytes().split(b"\n")
-            except FileNotFoundError:
-                continue
-            for number, line in enumerate(lines, start=1):
-                if not line:
-                    continue
-                record = _parse(line)
-                if record is None:
-                    torn = " (torn by a crash)" if number == len(lines) else ""
-                    logger.warning("%s: line %d is damaged and left out%s", part, number, torn)
-                else:
-                    records.append(record)
-        return records
+        return list(Journal.records(path))
+
+    @staticmethod
+    def records(path: str | Path) -> Iterator[dict[str, Any]]:
+        """What `read` gives, one after the other."""
+        for line in chain.lines(path):
+            record = chain.parse(line.text)
+            if record is None:
+                torn = "" if line.whole else " (torn by a crash)"
+                logger.warning("%s is damaged and left out%s", line.where, torn)
+            else:
+                record.pop(chain.FORMER, None)
+                yield record
 
     def _keep_reserve(self) -> None:
         """Room on the disk for what takes settings back; made again when there is room."""
@@ -144,6 +150,7 @@ class Journal:
             self._size = os.fstat(self._descriptor).st_size
             if self._size and os.pread(self._descriptor, 1, self._size - 1) != b"\n":
                 self._size += os.write(self._descriptor, b"\n")  # or the next record would be lost with the torn one
+            self._newest = chain.newest_hash(self.path)
         except OSError as error:
             self._shut()
             raise JournalError(f"cannot open {self.path}: {error.strerror or error}") from None
@@ -225,17 +232,12 @@ def _figures(values: Mapping[str, float | None]) -> str:
     return ", ".join(f"{name} {'missing' if value is None else format(value, '.4g')}" for name, value in values.items())
 
 
-def _line(record: Mapping[str, Any]) -> bytes:
-    body = json.dumps(_plain(record), separators=(",", ":"), allow_nan=False)
-    return f'{_HEAD}{zlib.crc32(body.encode()):08x}",{body[1:]}\n'.encode()
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold."""
+def plain(value: Any) -> Any:
+    """What JSON can hold of a record; a NaN is null."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | list | tuple | set | frozenset):
-        return [_plain(item) for item in (value.tolist() if isinstance(value, np.ndarray) else value)]
+        return [plain(item) for item in (value.tolist() if isinstance(value, np.ndarray) else value)]
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if isinstance(value, float | np.floating):
@@ -243,16 +245,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, int | np.integer):
         return int(value)
     return None if value is None else str(value)
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    """The record of a line; None if it is damaged."""
-    try:
-        text = line.decode()
-        body = "{" + text[_BODY_AT:]
-        if not text.startswith(_HEAD) or int(text[len(_HEAD) : len(_HEAD) + 8], 16) != zlib.crc32(body.encode()):
-            return None
-        record = json.loads(body)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) else None

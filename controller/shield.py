@@ -73,7 +73,7 @@ class ShieldConfig:
 
 
 @dataclass
-class _Motion:
+class Motion:
     """What is remembered of one knob, for the flap budget."""
 
     direction: int = 0
@@ -94,6 +94,8 @@ class Shield:
         config: the limits.
     """
 
+    STATE = ("_motion", "_changed_at")
+
     def __init__(self, spec: SystemSpec, config: ShieldConfig | None = None) -> None:
         self.spec, self.config = spec, config or ShieldConfig()
         self._scaling = KnobScaling(spec.knobs)
@@ -108,7 +110,7 @@ class Shield:
         self._guards = tuple(name for name in catalogue.names if name in guards)
         self._guard_index = catalogue.indices(self._guards)
         self._guard_low = np.array([catalogue[name].low for name in self._guards])
-        self._motion = [_Motion(tokens=self.config.reversal_burst, filled_at=-np.inf) for _ in spec.knobs]
+        self._motion = [Motion(tokens=self.config.reversal_burst, filled_at=-np.inf) for _ in spec.knobs]
         self._changed_at: dict[str, float] = {}
 
     def check(
@@ -257,7 +259,7 @@ class Shield:
         """Which knobs are CPU grants that grow, (n_knobs,)."""
         return self._is_cpu & (setting > current)
 
-    def _tokens(self, motion: _Motion, now: float) -> float:
+    def _tokens(self, motion: Motion, now: float) -> float:
         if not np.isfinite(motion.filled_at):
             return self.config.reversal_burst
         filled = motion.tokens + max(0.0, now - motion.filled_at) * self.config.reversals_per_hour / 3600.0

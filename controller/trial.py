@@ -77,8 +77,8 @@ class Period:
 
     @property
     def score(self) -> float:
-        """Efficiency plus SLO term: the objective without the cost of changing."""
-        return self.value / self.cost + self.slo
+        """Efficiency plus SLO term: the objective without the cost of changing; NaN where nothing is paid for."""
+        return self.value / self.cost + self.slo if self.cost else float("nan")
 
     @property
     def complete(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 
 import numpy as np
@@ -22,11 +21,13 @@ class Trials:
         run_id: begins every trial's id, so that ids stay unique over restarts of the controller.
     """
 
+    STATE = ("running", "_number", "_recent", "_changed_at", "_failures", "_paused_until")
+
     def __init__(self, spec: SystemSpec, config: TrialConfig, run_id: str) -> None:
         self.spec, self.config = spec, config
         self.running: dict[str, Trial] = {}
         self.judge = Judge(spec, config)
-        self._run_id, self._number = run_id, itertools.count(1)
+        self._run_id, self._number = run_id, 0
         self._recent: deque[Period] = deque(maxlen=config.noise_periods)
         self._changed_at: dict[str, float] = {}
         self._failures: dict[tuple[str, Role], int] = {}
@@ -78,7 +79,8 @@ class Trials:
 
     def next_id(self) -> str:
         """An id for the next optimization."""
-        return f"{self._run_id}-{next(self._number):04d}"
+        self._number += 1
+        return f"{self._run_id}-{self._number:04d}"
 
     def end(self, workload: str, outcome: Outcome, reason: str, now: float) -> Verdict | None:
         """End a running trial without a measurement; None if there is none."""
@@ -143,6 +145,7 @@ class Trials:
             self._failures.pop(key, None)
         elif verdict.outcome is Outcome.ROLLED_BACK:
             self._failures[key] = self._failures.get(key, 0) + 1
-            pause = self.config.backoff_seconds * 2.0 ** (self._failures[key] - 1)
+            # At most 2^60: a workload that has been failing for a week must not overflow.
+            pause = self.config.backoff_seconds * 2.0 ** min(self._failures[key] - 1, 60)
             self._paused_until[key] = now + min(pause, self.config.longest_backoff_seconds)
             self._changed_at[trial.workload] = now

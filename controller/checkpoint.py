@@ -1,0 +1,61 @@
+"""A kernel as it stands, in one record: from there on the journal can be replayed, whatever came before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from controller.config import ControllerConfig
+from controller.kernel import Kernel
+from controller.memory import Remembers, recall, remembered
+from controller.period import array_of, numbers
+from controller.shield import ShieldConfig
+from controller.trial import TrialConfig
+from envs.spec import SystemSpec
+
+KIND = "checkpoint"
+
+
+def checkpoint_record(kernel: Kernel, at: str) -> dict[str, Any]:
+    """All that a kernel's next decisions depend on, besides their inputs.
+
+    Args:
+        kernel: between two periods.
+        at: wall clock, ISO 8601.
+    """
+    return {
+        "kind": KIND,
+        "at": at,
+        "run": kernel.run_id,
+        "period": kernel.period,
+        "fingerprint": kernel.spec.fingerprint,
+        "spec": kernel.spec.model_dump(mode="json"),
+        "config": asdict(kernel.config),
+        "found": numbers(kernel.found),
+        "memory": memory(kernel),
+    }
+
+
+def kernel_of(record: Mapping[str, Any]) -> Kernel:
+    """A kernel that goes on from a checkpoint.
+
+    Raises:
+        KeyError, ValueError, TypeError: the record is none, or of another version.
+    """
+    plain = record["config"]
+    nested = {"shield": ShieldConfig(**plain["shield"]), "trial": TrialConfig(**plain["trial"])}
+    config = ControllerConfig(**{**plain, **nested})
+    kernel = Kernel(SystemSpec.model_validate(record["spec"]), config, array_of(record["found"]), record["run"])
+    for name, part in _parts(kernel).items():
+        recall(part, record["memory"][name])
+    return kernel
+
+
+def memory(kernel: Kernel) -> dict[str, Any]:
+    """What a kernel and its parts remember, as plain values."""
+    return {name: remembered(part) for name, part in _parts(kernel).items()}
+
+
+def _parts(kernel: Kernel) -> dict[str, Remembers]:
+    return {"kernel": kernel, "shield": kernel.shield, "arbiter": kernel.arbiter, "trials": kernel.trials}

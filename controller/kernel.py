@@ -1,0 +1,283 @@
+"""The kernel: from what is known in a period to what is done in it. Small, deterministic, and all that must be trusted.
+
+No clock, no file, no randomness, no log: the same inputs in the same order give the same decisions, bit for bit, which
+`controller.replay` shows of any journal. numpy and the standard library, besides our own rules.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import replace
+
+import numpy as np
+
+from controller.arbiter import Arbiter, Situation
+from controller.config import ControllerConfig
+from controller.decision import Mode
+from controller.period import Aftermath, Effect, Inputs, Plan
+from controller.plant_events import EventKind
+from controller.shield import Reason, Refusal, Shield, pinned_setting
+from controller.trial import Outcome
+from controller.trials import Trials
+from envs.spec import SystemSpec
+from telemetry.metrics import Snapshot
+
+BY_OPERATOR = "by the operator"
+
+
+class Kernel:
+    """Decides one period after another.
+
+    Args:
+        spec: knobs, metrics, objectives.
+        config: limits and windows.
+        found: (n_knobs,) in force at start.
+        run_id: begins the ids of the changes.
+    """
+
+    STATE = (
+        "period", "settled", "last_known_good", "outcomes", "_changed_something", "_blind_since", "_yielded",
+        "_rolled_back_at",
+    )  # fmt: skip
+
+    def __init__(self, spec: SystemSpec, config: ControllerConfig, found: np.ndarray, run_id: str) -> None:
+        self.spec, self.config, self.run_id = spec, config, run_id
+        self.shield = Shield(spec, config.shield)
+        self.arbiter = Arbiter(spec)
+        self.trials = Trials(spec, config.trial, run_id)
+        self.found = found.copy()
+        self.period = 0
+        """Number of the newest period."""
+        self.settled = found.copy()
+        """(n_knobs,) in force and not on trial: what a component gets back that was restarted."""
+        self.last_known_good = found.copy()
+        self.outcomes: Counter[str] = Counter()
+        self._changed_something = False
+        self._blind_since: float | None = None
+        self._yielded: dict[str, float] = {}
+        self._rolled_back_at: deque[float] = deque()
+
+    def decide(self, inputs: Inputs) -> Plan:
+        """What this period is going to do. Raises nothing, whatever the inputs hold.
+
+        What comes back goes first, then the operator's pins, then new changes of workloads that nothing else touches.
+        """
+        with np.errstate(all="ignore"):  # NaN and infinities are data here
+            self.period += 1
+            plan = self._begin(inputs)
+            self._observe(plan)
+            restore = self._back_to_start(plan)
+            target = self._returned(plan)
+            if restore:
+                # Not through the shield: what was found was in force before us, however overbooked the host was.
+                self.last_known_good = self.found.copy()
+                plan.setting, plan.undone, plan.restore = self.found.copy(), self.found.copy(), True
+            else:
+                self._allow(plan, target)
+            may = plan.inputs.mode is Mode.ACT or (restore and self._changed_something)
+            plan.act = may and not np.array_equal(plan.setting, plan.inputs.before, equal_nan=True)
+            return plan
+
+    def applied(self, plan: Plan, effect: Effect) -> Aftermath:
+        """Take notice of what became of a plan: opens a trial for every move that is in force. Raises nothing.
+
+        Args:
+            plan: the newest that `decide` gave.
+            effect: what was read back.
+        """
+        with np.errstate(all="ignore"):
+            before, found = plan.inputs.before, effect.setting
+            known = np.shape(found) == before.shape and bool(np.isfinite(found).all())
+            setting = found if known else before
+            aftermath = Aftermath(setting, plan.setting if effect.journaled else plan.undone)
+            if not known:
+                aftermath.reasons.append(Refusal(Reason.ACTUATOR, "the setting in force cannot be read back"))
+            if effect.attempted:
+                self._changed_something = not plan.restore
+            if plan.inputs.mode is Mode.ACT:
+                self._read_back(plan, effect, aftermath)
+            self._demote(plan, effect, aftermath)
+            return aftermath
+
+    def _begin(self, inputs: Inputs) -> Plan:
+        """A plan that holds what is in force, with the inputs that can be used."""
+        spec, reasons = self.spec, []
+        before, snapshot = np.asarray(inputs.before), inputs.snapshot
+        if before.shape != self.found.shape:
+            before = np.full(self.found.shape, np.nan)
+        if snapshot.values.shape != (len(spec.metrics),):
+            snapshot = Snapshot(snapshot.time, np.full(len(spec.metrics), np.nan))
+        if inputs.lost:
+            reasons.append(Refusal(Reason.LEASE, inputs.lost))
+            if np.isfinite(before).all():
+                self.settled, self.last_known_good = before.copy(), before.copy()
+        reasons += inputs.proposal_reasons
+        proposals = {role: wanted for role, wanted in inputs.proposals.items() if np.shape(wanted) == before.shape}
+        reasons += [
+            Refusal(Reason.MALFORMED, f"{role}: shape {np.shape(wanted)}, not {before.shape}")
+            for role, wanted in inputs.proposals.items()
+            if role not in proposals
+        ]
+        clean = replace(inputs, before=before, snapshot=snapshot, proposals=proposals)
+        return Plan(clean, before.copy(), before, reasons=reasons)
+
+    def _observe(self, plan: Plan) -> None:
+        """Judge the running trials by the new period, and see whether anything can be seen."""
+        inputs = plan.inputs
+        if inputs.lost:
+            self._end_trials(plan, list(self.trials.running), inputs.lost)
+        plan.verdicts += self.trials.observe(inputs.snapshot, inputs.before)
+        if inputs.mode is not Mode.ACT:
+            self._end_trials(plan, list(self.trials.running), f"mode {inputs.mode}")
+        plan.blind = self.shield.missing(inputs.snapshot, inputs.now)
+        if plan.blind is None:
+            self._blind_since = None
+        elif self._blind_since is None:
+            self._blind_since = inputs.now
+
+    def _back_to_start(self, plan: Plan) -> bool:
+        """Whether everything returns to the setting found at start: by the operator, or after a long blindness."""
+        inputs = plan.inputs
+        reason = Refusal(Reason.KILLED, "the kill switch is on") if inputs.killed else self._long_blind(inputs)
+        if reason is None and inputs.revert:
+            reason = Refusal(Reason.OVERRIDE, "back to the setting found at start, by the operator")
+            self.trials.pause_all(inputs.now)
+        if reason is None:
+            return False
+        self._end_trials(plan, list(self.trials.running), str(reason))
+        plan.reasons.append(reason)
+        return True
+
+    def _long_blind(self, inputs: Inputs) -> Refusal | None:
+        if inputs.mode is not Mode.ACT or self._blind_since is None:
+            return None  # what an operator left in force by leaving the mode is his
+        blind = inputs.now - self._blind_since
+        return Refusal(Reason.BLIND, f"for {blind:.0f} s") if blind >= self.config.blind_seconds else None
+
+    def _returned(self, plan: Plan) -> np.ndarray:
+        """The setting in force with rollbacks, restorations after restarts and pins in it, (n_knobs,)."""
+        inputs, target = plan.inputs, plan.inputs.before.copy()
+        self._heed_events(plan, target)
+        if inputs.rollback is not None:
+            self._end_by_operator(plan, inputs.rollback)
+        for verdict in plan.verdicts:
+            self.outcomes[verdict.outcome] += 1
+            if verdict.outcome is Outcome.ROLLED_BACK:
+                target[verdict.trial.knobs] = verdict.trial.before
+            elif verdict.outcome is Outcome.KEEP:
+                self.last_known_good[verdict.trial.knobs] = verdict.trial.after
+        if inputs.rollback == "":
+            target[:] = self.last_known_good
+        return pinned_setting(self.spec, target, inputs.pins)
+
+    def _heed_events(self, plan: Plan, target: np.ndarray) -> None:
+        """Restarted components get back what was in force and not on trial; changes by others are left alone."""
+        for event in plan.inputs.events:
+            if event.kind is EventKind.RESTARTED:
+                own = [i for i, knob in enumerate(self.spec.knobs) if knob.workload == event.workload]
+                target[own] = self.settled[own]
+                self._end_trials(plan, [event.workload], "the component was restarted")
+                plan.reasons.append(Refusal(Reason.RESTORED, event.detail))
+            elif event.kind is EventKind.CHANGED_ELSEWHERE:
+                self._yielded[event.knob] = plan.inputs.now + self.config.yield_seconds
+                plan.reasons.append(Refusal(Reason.OVERRIDE, event.detail))
+            else:
+                plan.reasons.append(Refusal(Reason.ACTUATOR, event.detail))
+
+    def _end_by_operator(self, plan: Plan, id: str) -> None:
+        """End one running trial, or all; nothing of that kind is tried again for the time of a first backoff."""
+        now = plan.inputs.now
+        chosen = [workload for workload, trial in self.trials.running.items() if id in ("", trial.id)]
+        for workload in chosen:
+            verdict = self.trials.end(workload, Outcome.ROLLED_BACK, BY_OPERATOR, now)
+            if verdict is not None:
+                plan.verdicts.append(verdict)
+        if id and not chosen:
+            plan.reasons.append(Refusal(Reason.OVERRIDE, f"no trial {id} is running; nothing was rolled back"))
+        elif not id:
+            self.trials.pause_all(now)
+            plan.reasons.append(Refusal(Reason.OVERRIDE, "back to the last known good setting, by the operator"))
+
+    def _allow(self, plan: Plan, target: np.ndarray) -> None:
+        """What the shield leaves of what comes back, and of the moves that are admitted on top of it."""
+        inputs, now = plan.inputs, plan.inputs.now
+        plan.undone, reasons = self.shield.check(target, inputs.before, inputs.snapshot, now, undo=True)
+        plan.reasons += reasons
+        plan.setting = plan.undone.copy()
+        if not self._moves_allowed(plan):
+            return
+        touched: set[str] = {self.spec.knobs[i].workload for i in np.flatnonzero(plan.undone != inputs.before)}
+        pinned = {*inputs.pins, *(name for name, until in self._yielded.items() if until > now)}
+        moves = self.arbiter.moves(inputs.proposals, inputs.before, now, pinned)
+        admission = self.arbiter.admit(moves, plan.undone, self._situation(now, touched))
+        plan.setting, reasons = self.shield.check(admission.setting, plan.undone, inputs.snapshot, now)
+        plan.reasons += admission.refusals + reasons
+        plan.moves = admission.moves
+
+    def _moves_allowed(self, plan: Plan) -> bool:
+        inputs = plan.inputs
+        if inputs.mode is Mode.OFF:
+            return False
+        if inputs.paused:
+            plan.reasons.append(Refusal(Reason.PAUSED, BY_OPERATOR))
+            return False
+        if inputs.no_right and inputs.mode is Mode.ACT:
+            plan.reasons.append(Refusal(Reason.LEASE, inputs.no_right))
+            return False
+        return True
+
+    def _situation(self, now: float, touched: set[str]) -> Situation:
+        last = self.trials.last
+        blind = last is None or not last.complete
+        least = self.config.trial.least_baseline_periods
+        return Situation(
+            now,
+            {**{w: t.id for w, t in self.trials.running.items()}, **dict.fromkeys(touched, "what was just restored")},
+            frozenset(self.trials.judge.broken(last) if last is not None else ()),
+            blind,
+            lambda workload, role: self.trials.pause_left(workload, role, now),
+            lambda workload: len(self.trials.baseline(workload)) >= least,
+        )
+
+    def _read_back(self, plan: Plan, effect: Effect, aftermath: Aftermath) -> None:
+        """Compare what is in force with what was wanted; open a trial for every move that is."""
+        before, setting, wanted, now = plan.inputs.before, aftermath.setting, aftermath.wanted, effect.now
+        short = np.abs(setting - wanted) > 1e-3 * np.maximum(np.abs(wanted), 1e-3)
+        aftermath.short = bool(short.any())
+        for knob in np.flatnonzero(short):
+            detail = f"{self.spec.knobs[knob].name}: asked {wanted[knob]:g}, in force {setting[knob]:g}"
+            aftermath.reasons.append(Refusal(Reason.ACTUATOR, detail))
+        self.shield.applied(before, setting, now)
+        changed = (setting != before) & np.isfinite(setting) & np.isfinite(before)
+        for move in plan.moves if effect.journaled else []:
+            if not changed[list(move.knobs)].any():
+                continue
+            ended = self.trials.end(move.workload, Outcome.SUPERSEDED, "capacity was added or given", now)
+            if ended is not None:
+                self.outcomes[ended.outcome] += 1
+                aftermath.verdicts.append(ended)
+            self.arbiter.applied(move)
+            aftermath.opened.append(self.trials.open(move, before, setting, now))
+        settled = np.where(short, wanted, setting)
+        for trial in self.trials.running.values():
+            settled[trial.knobs] = trial.before
+        self.settled = np.where(np.isfinite(settled), settled, self.settled)
+
+    def _demote(self, plan: Plan, effect: Effect, aftermath: Aftermath) -> None:
+        """Only watch from now on if too many changes had to be rolled back within an hour."""
+        now, at, most = effect.now, self._rolled_back_at, self.config.rollbacks_per_hour
+        ours = [v for v in plan.verdicts if v.outcome is Outcome.ROLLED_BACK and v.reason != BY_OPERATOR]
+        at.extend([now] * len(ours))
+        while at and not at[0] > now - 3600.0:
+            at.popleft()
+        if len(at) > most and plan.inputs.mode is Mode.ACT:
+            aftermath.demoted = f"{len(at)} rollbacks within an hour, {most} are allowed"
+            detail = f"{aftermath.demoted}; mode act again by an operator"
+            aftermath.reasons.append(Refusal(Reason.DEMOTED, detail))
+            at.clear()
+
+    def _end_trials(self, plan: Plan, workloads: list[str], reason: str) -> None:
+        for workload in workloads:
+            verdict = self.trials.end(workload, Outcome.INCONCLUSIVE, reason, plan.inputs.now)
+            if verdict is not None:
+                plan.verdicts.append(verdict)
