@@ -203,6 +203,31 @@ def control_history(
         print(f"{change['at']}  {change['id']}  {change['outcome']:12}  {knobs}  {change['reason']}")
 
 
+@control_app.command("replay")
+def control_replay(state_dir: StateDir = Path("runs/control"), as_json: Json = False) -> None:
+    """Whether the journal is whole, and every decision in it follows from its inputs; exit status 1 if not."""
+    from dataclasses import asdict
+
+    from controller.replay import audit
+
+    chain, replayed = audit(state_dir)
+    if as_json:
+        print_json({"chain": asdict(chain), "replay": asdict(replayed)})
+    else:
+        print(f"chain: {chain.problem or 'whole'}; {chain.lines} lines, newest hash {chain.newest}")
+        print(f"replay: {replayed.problem or 'equal'}; {replayed.periods} periods in {replayed.segments} segments")
+        for count, what in (
+            (chain.unchained, "lines of an older version, without a chain"),
+            (chain.torn, "lines that were cut off by a crash or a full disk"),
+            (replayed.before, "periods before the oldest checkpoint, not replayed"),
+            (replayed.unwritten, "periods that could not be written down, not replayed"),
+        ):
+            if count:
+                print(f"besides: {count} {what}")
+    if chain.problem or replayed.problem:
+        raise typer.Exit(1)
+
+
 @control_app.command("validate")
 def control_validate(
     spec: Spec = "reference",

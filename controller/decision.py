@@ -100,8 +100,6 @@ def decision_record(spec: SystemSpec, decision: Decision) -> dict[str, Any]:
         },
         "reasons": [{"reason": reason.reason, "detail": reason.detail} for reason in decision.reasons],
         "allowed": changes(spec, decision.before, decision.wanted),
-        "before": decision.before,
-        "setting": decision.setting,
         "opened": [_opened(spec, trial, decision) for trial in decision.opened],
         "verdicts": [
             {"id": v.trial.id, "outcome": v.outcome, "reason": v.reason, "gain": v.gain} for v in decision.verdicts

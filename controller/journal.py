@@ -38,7 +38,8 @@ class Journal:
             file beside it (`.reserve`) keeps room on the disk for records of what is taken back.
         sync: whether records of changes reach the disk before the change is made. Default True: a crash must not leave
             a setting in force that the journal does not know. Costs a few milliseconds per change, none per hold.
-        max_bytes: size at which the file becomes `<name>.1` and a new one begins. Default 64 MiB: about a day.
+        max_bytes: size at which the file becomes `<name>.1` and a new one begins. Default 64 MiB: eight hours of
+            one-second periods.
 
     Raises:
         JournalError: the file cannot be opened.

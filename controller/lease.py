@@ -8,7 +8,7 @@ Files in the controller's state directory:
 | `lease.until` | until when, in seconds since the host was started; renewed by every completed period |
 | `fence` | the newest fencing token; whoever acts holds its lock, and acts only with that token |
 | `warden.beat` | when the warden was last alive, in seconds since the host was started |
-| `reverted.jsonl` | what was taken back, when, why |
+| `reverted.jsonl` | what was taken back, when, why; `controller.reverts` copies it into the journal |
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ from controller.journal import Journal
 from controller.live_plant import LivePlant
 from controller.loop import Controller, ControllerConfig
 from controller.policy_host import PolicyHost, PolicyHostError
+from controller.reverts import Reverts
 from envs.spec import Role, SystemSpec
 from envs.task import Task
 from telemetry.processes import boot_id, boot_seconds, process_start
@@ -85,6 +86,8 @@ def run_controller(
         stack.callback(journal.close)
         started = {"kind": "start", "at": time.time(), "pid": os.getpid(), "boot": boot_id(), "mode": mode}
         journal.append({**started, "reconciled": guard.reconciled}, durable=True)
+        reverts = Reverts(directory)
+        reverts.tell(journal)
         # CLOCK_BOOTTIME, unlike the monotonic clock, goes on while the host is suspended: readings get old then too.
         plant = LivePlant(spec, components, clock=boot_seconds)
         logger.info("actuators:\n%s", plant.actuators.report())
@@ -101,6 +104,7 @@ def run_controller(
 
         def finish_period(decision: Decision) -> None:
             files.write_status()
+            reverts.tell(journal)
             if after_step is not None:
                 after_step(controller, decision)
 
