@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from controller.decision import Decision, Mode
+from controller.replay import audit
 from controller.shield import Reason
 from controller.trial import Outcome, Trial
 from envs.scaling import KnobScaling
@@ -339,6 +340,13 @@ def the_journal_is_complete(world: World, seen: Seen) -> str | None:
     held = sum(record.get("kind") == "decision" for record in world.records())
     expected = sum(count for _, count in world.lives)
     return f"{held} decisions in the journal, {expected} were made" if held < expected else None
+
+
+@invariant("D7", "L10", at_end=True)
+def the_journal_replays_bit_for_bit(world: World, seen: Seen) -> str | None:
+    """A fresh kernel comes to the same decisions, and no line was changed or left out."""
+    chain, replayed = audit(world.directory)
+    return chain.problem or replayed.problem or None
 
 
 @invariant("L9", at_end=True)

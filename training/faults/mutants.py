@@ -51,11 +51,11 @@ def _shield_lets_all_through(world: World) -> None:
     def check(proposed: Any, current: np.ndarray, *_: Any, **__: Any) -> tuple[np.ndarray, list[Any]]:
         return np.where(np.isfinite(proposed), proposed, current), []
 
-    _controller(world).shield.check = check  # type: ignore[method-assign]
+    _controller(world).kernel.shield.check = check  # type: ignore[method-assign]
 
 
 def _shield_exaggerates(world: World) -> None:
-    shield = _controller(world).shield
+    shield = _controller(world).kernel.shield
 
     def check(proposed: Any, current: np.ndarray, *rest: Any, **named: Any) -> tuple[np.ndarray, list[Any]]:
         setting, reasons = Shield.check(shield, proposed, current, *rest, **named)
@@ -65,7 +65,7 @@ def _shield_exaggerates(world: World) -> None:
 
 
 def _shield_undoes_nothing(world: World) -> None:
-    shield = _controller(world).shield
+    shield = _controller(world).kernel.shield
 
     def check(proposed: Any, current: np.ndarray, *rest: Any, **named: Any) -> tuple[np.ndarray, list[Any]]:
         return (current.copy(), []) if named.get("undo") else Shield.check(shield, proposed, current, *rest, **named)
@@ -74,7 +74,7 @@ def _shield_undoes_nothing(world: World) -> None:
 
 
 def _shield_is_never_blind(world: World) -> None:
-    _controller(world).shield.missing = lambda snapshot, now: None  # type: ignore[method-assign]
+    _controller(world).kernel.shield.missing = lambda snapshot, now: None  # type: ignore[method-assign]
 
 
 def _judge_finds_nothing(world: World) -> None:
@@ -88,7 +88,7 @@ def _judge_finds_nothing(world: World) -> None:
 
 
 def _arbiter_sees_no_trials(world: World) -> None:
-    arbiter = _controller(world).arbiter
+    arbiter = _controller(world).kernel.arbiter
     admit = arbiter.admit
 
     def blind(moves: Any, current: np.ndarray, situation: Situation) -> Admission:
@@ -124,13 +124,21 @@ def _journal_drops(kind: str) -> Prepare:
     def prepare(world: World) -> None:
         append = world.journal.append
 
-        def dropping(record: Any, **named: Any) -> None:
-            if record.get("kind") != kind:
-                append(record, **named)
+        def dropping(record: Any, **named: Any) -> bool:
+            return record.get("kind") != kind and append(record, **named)
 
         world.journal.append = dropping  # type: ignore[method-assign]
 
     return prepare
+
+
+def _decides_by_chance(world: World) -> None:
+    shield, rng = _controller(world).kernel.shield, np.random.default_rng(0)
+
+    def check(proposed: Any, current: np.ndarray, *rest: Any, **named: Any) -> tuple[np.ndarray, list[Any]]:
+        return Shield.check(shield, proposed if rng.random() < 0.5 else current, current, *rest, **named)
+
+    shield.check = check  # type: ignore[method-assign]
 
 
 def _deaf(world: World) -> None:
@@ -187,6 +195,8 @@ MUTANTS = (
     Mutant("operators are not heard",
            ("the_kill_switch_holds", "paused_means_no_change", "pins_are_never_fought", "only_mode_act_changes_anything"),
            ("H15",), _deaf),
+    Mutant("a decision hangs on something that the journal does not hold", ("the_journal_replays_bit_for_bit",),
+           ("H6",), _decides_by_chance),
     Mutant("tells what was asked for, not what is in force", ("what_is_reported_is_in_force",), ("H6",),
            _tells_what_was_asked),
     Mutant("a policy's failure ends the period", ("every_period_ends_with_a_decision",), ("H5",), _policies_may_raise),

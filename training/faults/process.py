@@ -107,7 +107,7 @@ class WatchedJournal(Journal):
         self.after: Callable[[Mapping[str, Any]], None] = lambda record: None
         super().__init__(path, sync=False)
 
-    def append(self, record: Mapping[str, Any], *, durable: bool = False, urgent: bool = False) -> None:
+    def append(self, record: Mapping[str, Any], *, durable: bool = False, urgent: bool = False) -> bool:
         """As it is, with the faults around it.
 
         Raises:
@@ -117,9 +117,10 @@ class WatchedJournal(Journal):
         if self.full and not (urgent and self._free_reserve()):
             self.refused += record.get("kind") == "decision"
             raise JournalError(f"cannot write {self.path}: No space left on device")
-        super().append(record, durable=durable, urgent=urgent)
+        begun = super().append(record, durable=durable, urgent=urgent)
         self.records.append(record)
         self.after(record)
+        return begun
 
 
 class FaultyPolicy:
