@@ -35,7 +35,7 @@ def with_values(world: World, snapshot: Snapshot, values: dict[str, float]) -> S
     """A snapshot with some metrics replaced."""
     changed = snapshot.values.copy()
     for name, value in values.items():
-        changed[world.spec.catalogue.index(name)] = value
+        changed[world.catalogue.index(name)] = value
     return dataclasses.replace(snapshot, values=changed)
 
 
@@ -143,7 +143,7 @@ def tuning_breaks_an_slo(world: World) -> None:
             world.notes.broken_at.setdefault(trial.id, world.clock())
         return with_values(world, snapshot, values)
 
-    world.bend(range(0, world.periods + 1), bend)
+    world.bend(range(world.periods + 1), bend)
 
 
 @fault("H10")
@@ -168,7 +168,7 @@ def spike_beside_a_good_change(world: World) -> None:
         struck.update(trial.id for trial in fresh)
         return snapshot
 
-    world.bend(range(0, world.periods + 1), bend)
+    world.bend(range(world.periods + 1), bend)
 
 
 @fault("H20", FEW_ROLLBACKS)
@@ -180,7 +180,7 @@ def every_change_looks_bad(world: World) -> None:
         on_trial = controller is not None and controller.trials.running
         return with_values(world, snapshot, BROKEN if on_trial else HEALTHY)
 
-    world.bend(range(0, world.periods + 1), bend)
+    world.bend(range(world.periods + 1), bend)
 
 
 @fault("H20", FEW_ROLLBACKS)
@@ -192,7 +192,7 @@ def operator_takes_everything_back(world: World) -> None:
 
 @fault("H21")
 def own_cost_under_churn(world: World) -> None:
-    """Every period something is wanted, refused, tried, missed: the controller's own series and records stay bounded."""
+    """Every period something is wanted, refused, tried, missed: own series and records stay bounded."""
     rng = world.rng
     spoil(world, lambda observation, action: rng.uniform(-1.0, 1.0, size=action.shape), 30, 60)
 
@@ -200,4 +200,4 @@ def own_cost_under_churn(world: World) -> None:
         missing = rng.random(len(snapshot.values)) < 0.02
         return dataclasses.replace(snapshot, values=np.where(missing, np.nan, snapshot.values))
 
-    world.bend(range(0, world.periods + 1), holes)
+    world.bend(range(world.periods + 1), holes)

@@ -56,7 +56,9 @@ def policy_answers_nan(world: World) -> None:
     rng = world.rng
 
     def answer(observation: np.ndarray, action: np.ndarray) -> Any:
-        return np.where(rng.random(action.shape) < rng.choice([0.2, 1.0]), rng.choice([np.nan, np.inf, -np.inf]), action)
+        return np.where(
+            rng.random(action.shape) < rng.choice([0.2, 1.0]), rng.choice([np.nan, np.inf, -np.inf]), action
+        )
 
     spoil(world, answer)
 
@@ -210,7 +212,7 @@ def policy_oscillates(world: World) -> None:
 def load_at_the_loops_period(world: World) -> None:
     """The load swings with the period of a trial, and the system follows late."""
     world.rig.delay_periods = 2
-    names = world.spec.catalogue.names
+    names = world.catalogue.names
     loads = np.array([i for i, name in enumerate(names) if "arrivals" in name or "demand" in name])
     turn, phase = float(world.rng.uniform(2.0, 8.0)), float(world.rng.uniform(0.0, 6.0))
 
@@ -218,7 +220,7 @@ def load_at_the_loops_period(world: World) -> None:
         factor = 1.0 + 0.9 * np.sin(2.0 * np.pi * world.clock() / turn + phase)
         return changed(values, loads, lambda v: v * factor)
 
-    bend_values(world, range(0, world.periods), swing)
+    bend_values(world, range(world.periods), swing)
 
 
 @fault("H18")

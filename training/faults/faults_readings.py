@@ -33,10 +33,7 @@ def bend_values(world: World, spell: range, change: Callable[[np.ndarray], np.nd
 
 def guard_metrics(world: World) -> np.ndarray:
     """Positions of the metrics that SLOs and objectives are made of."""
-    names = {slo.metric for slo in world.spec.slos}
-    for objective in world.spec.workloads.values():
-        names |= {objective.done, objective.wanted, objective.cpu_used}
-    return np.array(sorted(world.spec.catalogue.index(name) for name in names))
+    return world.guards
 
 
 def some(world: World, positions: np.ndarray, most: int) -> np.ndarray:
@@ -116,7 +113,7 @@ def wrong_unit(world: World) -> None:
 @fault("H2")
 def counter_reset(world: World) -> None:
     """Rates become negative for a period, as where a counter began anew and nobody noticed."""
-    names = world.spec.catalogue.names
+    names = world.catalogue.names
     rates = np.array([i for i, name in enumerate(names) if name.endswith("_per_second")])
     for _ in range(3):
         begin = world.spell().start
@@ -156,7 +153,7 @@ def sensor_stuck(world: World) -> None:
 @fault("H3")
 def sensor_lies(world: World) -> None:
     """A component tells ten times its load, or a tenth."""
-    names, factor = world.spec.catalogue.names, float(world.rng.choice([10.0, 0.1]))
+    names, factor = world.catalogue.names, float(world.rng.choice([10.0, 0.1]))
     workload = str(world.rng.choice(list(world.spec.workloads)))
     own = np.array([i for i, name in enumerate(names) if name.startswith(f"{workload}_")])
     bend_values(world, world.spell(), lambda values: changed(values, own, lambda v: v * factor))
@@ -165,7 +162,7 @@ def sensor_lies(world: World) -> None:
 @fault("H3")
 def series_swapped(world: World) -> None:
     """Two workloads' readings are exchanged."""
-    names = world.spec.catalogue.names
+    names = world.catalogue.names
     a, b = np.array(names.index("serving_cpu_used_cores")), np.array(names.index("training_cpu_used_cores"))
     pair = np.array([a, b])
     bend_values(world, world.spell(), lambda values: changed(values, pair, lambda v: v[::-1].copy()))
@@ -175,7 +172,7 @@ def series_swapped(world: World) -> None:
 def component_killed(world: World) -> None:
     """A component dies, tells nothing, and comes back with the knobs of a fresh process."""
     workload = str(world.rng.choice(list(world.spec.workloads)))
-    spell, names = world.spell(2, 8), world.spec.catalogue.names
+    spell, names = world.spell(2, 8), world.catalogue.names
     own = np.array([i for i, name in enumerate(names) if name.startswith(f"{workload}_")])
     seconds = len(spell) * world.spec.control_period_seconds
     crash = Incident(IncidentKind.COMPONENT_CRASH, 0.0, seconds, workload=workload)
@@ -188,7 +185,7 @@ def component_killed(world: World) -> None:
 def component_frozen(world: World) -> None:
     """A component is stopped: its last page is read again and again."""
     workload = str(world.rng.choice(list(world.spec.workloads)))
-    names, kept = world.spec.catalogue.names, []
+    names, kept = world.catalogue.names, []
     own = np.array([i for i, name in enumerate(names) if name.startswith(f"{workload}_")])
 
     def frozen(values: np.ndarray) -> np.ndarray:

@@ -240,7 +240,7 @@ class SimulatedHost(LivePlant):
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
         used = rig.actuators()
-        nowhere = {name: {"url": "http://127.0.0.1:9"} for name in rig.spec.workloads}
+        nowhere = {str(name): {"url": "http://127.0.0.1:9"} for name in rig.spec.workloads}
         super().__init__(
             rig.spec,
             nowhere,

@@ -12,7 +12,6 @@ from controller.decision import Decision, Mode
 from controller.replay import audit
 from controller.shield import Reason
 from controller.trial import Outcome, Trial
-from envs.scaling import KnobScaling
 from training.faults.world import Seen, World
 
 Monitor = Callable[[World, Seen], str | None]
@@ -72,13 +71,13 @@ def steps_within_limit(world: World, seen: Seen) -> str | None:
     """No new change is longer than the largest step, save where the CPU sum demands it."""
     if seen.decision is None:
         return None
-    scaling = KnobScaling(world.spec.knobs)
+    scaling = world.scaling
     decision = seen.decision
     moved = np.abs(scaling.scale(decision.wanted) - scaling.scale(decision.before))
     step = np.array([knob.max_step for knob in world.spec.knobs])
     new = np.isin(np.arange(len(step)), [knob for trial in decision.opened for knob in trial.knobs])
     if _cores(world, decision.before) > world.spec.cores + TOLERANCE:
-        new &= ~_is_cpu(world)
+        new &= ~world.is_cpu
     # An integer knob is rounded where it arrives.
     here = scaling.scale(decision.wanted)
     rounding = np.maximum(*(np.abs(scaling.scale(decision.wanted + half) - here) for half in (-0.5, 0.5)))
@@ -103,7 +102,7 @@ def nothing_taken_while_blind(world: World, seen: Seen) -> str | None:
         return None
     for trial in seen.decision.opened:
         for knob, old, new in zip(trial.knobs, trial.before, trial.after, strict=True):
-            if not (_is_cpu(world)[knob] and new > old):
+            if not (world.is_cpu[knob] and new > old):
                 return f"{world.spec.knob_names[knob]} {old:g} -> {new:g} while {why}"
     return None
 
@@ -235,7 +234,7 @@ def pins_are_never_fought(world: World, seen: Seen) -> str | None:
         index = world.spec.knob_index(name)
         knob = world.spec.knobs[index]
         wanted = float(np.clip(round(value) if knob.integer else value, knob.low, knob.high))
-        if any(Reason.CPU_SUM == reason.reason for reason in seen.decision.reasons) and _is_cpu(world)[index]:
+        if any(reason.reason == Reason.CPU_SUM for reason in seen.decision.reasons) and world.is_cpu[index]:
             continue
         if not _misbehaving(world)[index] and abs(seen.decision.wanted[index] - wanted) > TOLERANCE:
             return f"{name} is pinned to {wanted:g} and {seen.decision.wanted[index]:g} is wanted"
@@ -282,7 +281,7 @@ def a_rollback_is_in_force(world: World, seen: Seen) -> str | None:
             continue
         again = {int(knob) for trial in seen.decision.opened for knob in trial.knobs}
         for knob, value in zip(verdict.trial.knobs, verdict.trial.before, strict=True):
-            if int(knob) in again or _is_cpu(world)[knob] or world.spec.knob_names[knob] in world.notes.edits:
+            if int(knob) in again or world.is_cpu[knob] or world.spec.knob_names[knob] in world.notes.edits:
                 continue
             if world.controller is not None and world.spec.knob_names[knob] in world.controller.pins:
                 continue
@@ -374,29 +373,21 @@ def _blind(world: World, seen: Seen) -> str:
     age = seen.now - decision.snapshot.time
     if age > world.config.shield.stale_after_seconds:
         return f"the reading is {age:.0f} s old"
-    catalogue = world.spec.catalogue
-    names = {slo.metric for slo in world.spec.slos}
-    for objective in world.spec.workloads.values():
-        names |= {objective.done, objective.wanted, objective.cpu_used}
-    for name in sorted(names):
-        value = decision.snapshot.values[catalogue.index(name)]
-        if not np.isfinite(value) or value < catalogue[name].low - TOLERANCE:
-            return f"{name} is {value:g}"
-    return ""
+    values = decision.snapshot.values[world.guards]
+    low = np.array([world.catalogue.metrics[i].low for i in world.guards])
+    bad = ~(np.isfinite(values) & (values >= low - TOLERANCE))
+    if not bad.any():
+        return ""
+    first = int(np.flatnonzero(bad)[0])
+    return f"{world.catalogue.names[world.guards[first]]} is {values[first]:g}"
 
 
 def _was_blind(world: World, seen: Seen) -> bool:
     return seen.alive and bool(_blind(world, seen))
 
 
-def _is_cpu(world: World) -> np.ndarray:
-    """Which knobs are CPU grants, (n_knobs,)."""
-    grants = {objective.cpu_knob for objective in world.spec.workloads.values()}
-    return np.array([name in grants for name in world.spec.knob_names])
-
-
 def _cores(world: World, setting: np.ndarray) -> float:
-    return float(setting[_is_cpu(world)].sum())
+    return float(setting[world.is_cpu].sum())
 
 
 def _misbehaving(world: World) -> np.ndarray:
@@ -433,7 +424,7 @@ def _reversals(world: World, knob: int) -> list[float]:
             continue
         sign = 1 if decision.setting[knob] > decision.before[knob] else -1
         new = any(knob in trial.knobs for trial in decision.opened)
-        if direction == -sign and new and not (sign > 0 and _is_cpu(world)[knob]):
+        if direction == -sign and new and not (sign > 0 and world.is_cpu[knob]):
             times.append(seen.now)
         direction = sign
     return times

@@ -107,7 +107,7 @@ def _warden_only_beats(world: World) -> None:
 
 def _no_lease(world: World) -> None:
     if world.guard is not None:
-        world.guard.acting = lambda steps: contextlib.nullcontext()  # type: ignore[method-assign]
+        world.guard.acting = lambda steps: contextlib.nullcontext()  # type: ignore[method-assign, assignment, return-value]
 
 
 def _guard_never_objects(world: World) -> None:
@@ -152,7 +152,11 @@ def _no_compare_and_set(world: World) -> None:
 def _tells_what_was_asked(world: World) -> None:
     for actuator in world.host.actuators.used:
         if isinstance(actuator, FileActuator):
-            actuator.apply = lambda values, own=actuator: own.read() | dict(values)  # type: ignore[method-assign]
+            _only_tell(actuator)
+
+
+def _only_tell(actuator: FileActuator) -> None:
+    actuator.apply = lambda values: actuator.read() | dict(values)  # type: ignore[method-assign]
 
 
 def _policies_may_raise(world: World) -> None:
@@ -193,7 +197,8 @@ MUTANTS = (
     Mutant("no intent in the journal", ("intent_before_every_write",), ("H6",), _journal_drops("intent")),
     Mutant("decisions are not written down", ("the_journal_is_complete",), ("H6",), _journal_drops("decision")),
     Mutant("operators are not heard",
-           ("the_kill_switch_holds", "paused_means_no_change", "pins_are_never_fought", "only_mode_act_changes_anything"),
+           ("the_kill_switch_holds", "paused_means_no_change", "pins_are_never_fought",
+            "only_mode_act_changes_anything"),
            ("H15",), _deaf),
     Mutant("a decision hangs on something that the journal does not hold", ("the_journal_replays_bit_for_bit",),
            ("H6",), _decides_by_chance),

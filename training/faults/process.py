@@ -98,7 +98,7 @@ class WatchedJournal(Journal):
     """
 
     def __init__(self, path: Path) -> None:
-        self.records: list[Mapping[str, Any]] = []
+        self.written: list[Mapping[str, Any]] = []
         """Written since the world cleared them."""
         self.refused = 0
         """Decisions that could not be written."""
@@ -118,7 +118,7 @@ class WatchedJournal(Journal):
             self.refused += record.get("kind") == "decision"
             raise JournalError(f"cannot write {self.path}: No space left on device")
         begun = super().append(record, durable=durable, urgent=urgent)
-        self.records.append(record)
+        self.written.append(record)
         self.after(record)
         return begun
 

@@ -25,6 +25,7 @@ from controller.journal import Journal
 from controller.lease import read_lease
 from controller.loop import Controller
 from controller.runner import CommandFiles
+from envs.scaling import KnobScaling
 from envs.simulator.simulated_plant import SimulatedPlant
 from envs.spec import Role, SystemSpec
 from envs.task import Task
@@ -179,6 +180,7 @@ class World:
         self.cpu_seconds = 0.0
         """Of all the controller's periods, without those of the simulated system."""
         self.spec = setup.spec
+        self._keep_at_hand()
         simulator = SimulatedPlant(
             self.spec, [setup.demands[int(self.rng.integers(len(setup.demands)))]], seed=seed, random_start=True
         )
@@ -192,6 +194,7 @@ class World:
         self.guard: SimulatedGuard | None = None
         self.process: StandIn | None = None
         self.controller: Controller | None = None
+        self.found: np.ndarray = setup.start
         self.start()
 
     # What faults do.
@@ -312,6 +315,18 @@ class World:
     def use(self, spec: SystemSpec) -> None:
         """Another spec with the same metrics and knobs, for the next controller."""
         self.spec = self.rig.spec = spec
+        self._keep_at_hand()
+
+    def _keep_at_hand(self) -> None:
+        """What monitors ask for in each period."""
+        self.catalogue, self.scaling = self.spec.catalogue, KnobScaling(self.spec.knobs)
+        objectives = self.spec.workloads.values()
+        grants = {objective.cpu_knob for objective in objectives}
+        self.is_cpu = np.array([name in grants for name in self.spec.knob_names])  # (n_knobs,)
+        guards = {slo.metric for slo in self.spec.slos}
+        for objective in objectives:
+            guards |= {objective.done, objective.wanted, objective.cpu_used}
+        self.guards = np.array(sorted(self.catalogue.index(name) for name in guards))
 
     # The episode.
 
@@ -324,13 +339,15 @@ class World:
         for name, value in zip(self.spec.knob_names, before, strict=True):
             self._was_in_force[name].add(float(value))
         self._writes = []
-        self.journal.records, self.journal.refused = [], 0
+        self.journal.written, self.journal.refused = [], 0
         runs = self.controller is not None and period >= self._stopped_until
         if runs and self.notes.stopped:
             self.notes.died_at, self.notes.stopped = None, False
         # Not by way of the instance: a mutant may have put something else there.
         problem = (SimulatedGuard.problem(self.guard) or "") if runs and self.guard is not None else ""
-        decision, error = self._run() if runs else (self._idle(), "")
+        decision, error = self._run() if runs else (None, "")
+        if not runs:
+            self.rig.advance(self.spec.control_period_seconds)
         seen = Seen(
             period, self.clock(), runs, decision, error, before, self.rig.in_force,
             decision.snapshot if decision else None, self._writes, self.journal.refused, problem,
@@ -371,9 +388,6 @@ class World:
         finally:
             self.cpu_seconds += time.thread_time() - self.rig.cpu_seconds - begin
 
-    def _idle(self) -> None:
-        self.rig.advance(self.spec.control_period_seconds)
-
     def _pass(self, seconds: float) -> None:
         """Let the clock go on; the warden looks at it as often as it does in life when it is needed."""
         looks = LOOKS if self.notes.died_at is not None else 1
@@ -391,7 +405,7 @@ class World:
             notes.died_at = None
 
     def _on_write(self, write: Write) -> None:
-        intents = [record for record in self.journal.records if record.get("kind") == "intent"]
+        intents = [record for record in self.journal.written if record.get("kind") == "intent"]
         intended = any(set(write.values) <= set(record["knobs"]) for record in intents)
         if self.die_at_write is not None:
             self.die_at_write -= 1
