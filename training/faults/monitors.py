@@ -269,6 +269,21 @@ def a_bad_change_is_taken_back_at_once(world: World, seen: Seen) -> str | None:
     return None
 
 
+@invariant("E5")
+def no_success_without_data(world: World, seen: Seen) -> str | None:
+    """No change is kept as good by periods of which readings are missing."""
+    if seen.decision is None:
+        return None
+    for verdict in seen.decision.verdicts:
+        if verdict.outcome is not Outcome.KEEP:
+            continue
+        judged = [s for s in world.seen if s.now > verdict.trial.applied_at][world.config.trial.settle_periods :]
+        blind = [s for s in judged if _was_blind(world, s)]
+        if blind:
+            return f"{verdict.trial.id} is kept, though {_blind(world, blind[0])} in period {blind[0].period}"
+    return None
+
+
 @invariant("E3", "A2")
 def a_rollback_is_in_force(world: World, seen: Seen) -> str | None:
     """What was rolled back really has its former value, unless the host has no cores left or another hand is on it."""

@@ -87,6 +87,16 @@ def _judge_finds_nothing(world: World) -> None:
     judge.verdict = verdict  # type: ignore[method-assign]
 
 
+def _missing_counts_as_good(world: World) -> None:
+    judge = _controller(world).trials.judge
+
+    def verdict(trial: Trial, busy: set[str]) -> Verdict | None:
+        found = Judge.verdict(judge, trial, busy)
+        return replace(found, outcome=Outcome.KEEP) if found and "missing" in found.reason else found
+
+    judge.verdict = verdict  # type: ignore[method-assign]
+
+
 def _arbiter_sees_no_trials(world: World) -> None:
     arbiter = _controller(world).kernel.arbiter
     admit = arbiter.admit
@@ -181,6 +191,7 @@ MUTANTS = (
     Mutant("no flap budget", ("reversals_within_budget",), ("H8",),
            config=lambda c: replace(c, shield=replace(c.shield, reversals_per_hour=1e6, reversal_burst=1e6))),
     Mutant("no change is found harmful", ("a_bad_change_is_taken_back_at_once",), ("H10",), _judge_finds_nothing),
+    Mutant("missing readings count as good ones", ("no_success_without_data",), ("H1",), _missing_counts_as_good),
     Mutant("the arbiter does not see running trials", ("one_change_of_a_workload_at_a_time",), ("H6", "H21"),
            _arbiter_sees_no_trials),
     Mutant("no number of rollbacks is too many", ("rollbacks_within_budget",), ("H20",),
