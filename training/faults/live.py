@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from controller.commands import JOURNAL
+from controller.guard import GuardConfig
 from envs.spec import SystemSpec
 from telemetry.workload import generate_demand
 from testbed.capacity import measure_capacity
@@ -176,7 +177,21 @@ def run_live_campaign(campaign: LiveCampaign, on_progress: Callable[[int, int, s
         _play(run, seconds, on_progress)
         status = run.scene.controller.stop()
         figures = _figures(run, seconds, campaign) | {"controller_exit_status": status, "capacity": capacity}
-    return figures | {"groups_left": [str(path) for path in left_groups()]}
+    return figures | {"problems": _problems(figures)}
+
+
+def _problems(figures: dict[str, Any]) -> list[str]:
+    """What must not be, whatever the load of the host; empty if all is well."""
+    found = [f"control group {path} was left behind" for path in left_groups()]
+    for one in figures["faults"]:
+        seconds = one["revert_seconds"]
+        if seconds is not None and not seconds <= GuardConfig().lease_seconds + 1.0:  # NaN is not within it
+            found.append(f"{one['fault']}: restored after {seconds:.1f} s")
+    if not figures["journal"]["equal"]:
+        found.append("the journal does not replay")
+    if figures["controller_exit_status"]:
+        found.append(f"the controller ended with status {figures['controller_exit_status']}")
+    return found
 
 
 @contextmanager
