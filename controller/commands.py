@@ -22,6 +22,8 @@ from controller.journal import explain as explain_records
 from telemetry.processes import process_start
 
 JOURNAL, STATUS = "journal.jsonl", "status.json"
+FORECAST = "forecast.json"
+"""What `trimtab forecast --json` last wrote; see `controller.prescale.read_alarms`."""
 PAUSE, MODE, PINS, ROLLBACK, REVERT, KILL = "pause", "mode", "pins.json", "rollback", "revert", "kill"
 
 

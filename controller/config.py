@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from controller.prescale import PrescaleConfig
 from controller.shield import ShieldConfig
 from controller.trial import TrialConfig
 
@@ -16,6 +17,8 @@ class ControllerConfig:
     """Limits that no policy can exceed."""
     trial: TrialConfig = field(default_factory=TrialConfig)
     """When a change counts as harmful."""
+    prescale: PrescaleConfig = field(default_factory=PrescaleConfig)
+    """When forecasts raise a grant."""
     yield_seconds: float = 60.0
     """How long a knob is left alone after somebody else changed it. Default: a minute to think, or to pin it."""
     blind_seconds: float = 120.0

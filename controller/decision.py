@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
+from controller.opportunities import Opportunity
 from controller.shield import Refusal
 from controller.trial import Trial, Verdict
 from envs.spec import Role, SystemSpec
@@ -44,6 +45,7 @@ class Decision:
         complete: whether no reading was missing.
         stage_seconds: by stage.
         period: number of it since the start.
+        opportunities: what could be better, from measurements alone; the largest expected gain first.
         inputs: all that it was decided from, as plain values; see `controller.period.Inputs`.
         effect: what became of it, as plain values; see `controller.period.Effect`.
     """
@@ -63,6 +65,7 @@ class Decision:
     complete: bool = True
     stage_seconds: dict[str, float] = field(default_factory=dict)
     period: int = 0
+    opportunities: Sequence[Opportunity] = ()
     inputs: dict[str, Any] = field(default_factory=dict)
     effect: dict[str, Any] = field(default_factory=dict)
 
@@ -138,6 +141,13 @@ def _opened(spec: SystemSpec, trial: Trial, decision: Decision) -> dict[str, Any
             spec.knobs[knob].name: (old, new)
             for knob, old, new in zip(trial.knobs, trial.before, trial.after, strict=True)
         },
+        "opportunity": _answered(trial, decision.opportunities),
         "seen_at": trial.seen_at,
         "applied_at": trial.applied_at,
     }
+
+
+def _answered(trial: Trial, opportunities: Sequence[Opportunity]) -> dict[str, Any] | None:
+    """The opportunity that a change answers, the largest of its workload and role; None if measurements show none."""
+    own = [one for one in opportunities if (one.workload, one.role) == (trial.workload, trial.role)]
+    return own[0].record() if own else None

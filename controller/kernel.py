@@ -7,6 +7,7 @@ No clock, no file, no randomness, no log: the same inputs in the same order give
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -16,10 +17,11 @@ from controller.config import ControllerConfig
 from controller.decision import Mode
 from controller.period import Aftermath, Effect, Inputs, Plan
 from controller.plant_events import EventKind
+from controller.prescale import lifted
 from controller.shield import Reason, Refusal, Shield, pinned_setting
 from controller.trial import Outcome
 from controller.trials import Trials
-from envs.spec import SystemSpec
+from envs.spec import Role, SystemSpec
 from telemetry.metrics import Snapshot
 
 BY_OPERATOR = "by the operator"
@@ -208,11 +210,22 @@ class Kernel:
             return
         touched: set[str] = {self.spec.knobs[i].workload for i in np.flatnonzero(plan.undone != inputs.before)}
         pinned = {*inputs.pins, *(name for name, until in self._yielded.items() if until > now)}
-        moves = self.arbiter.moves(inputs.proposals, inputs.before, now, pinned)
+        moves = self.arbiter.moves(self._proposals(plan), inputs.before, now, pinned)
         admission = self.arbiter.admit(moves, plan.undone, self._situation(now, touched))
         plan.setting, reasons = self.shield.check(admission.setting, plan.undone, inputs.snapshot, now)
         plan.reasons += admission.refusals + reasons
         plan.moves = admission.moves
+
+    def _proposals(self, plan: Plan) -> Mapping[Role, np.ndarray]:
+        """Those of the policies, with what forecasts ask for on top: they only add."""
+        inputs, names = plan.inputs, self.spec.knob_names
+        floors = {names.index(name): floor for name, floor in inputs.floors.items() if name in names}
+        wanted = inputs.proposals.get(Role.ALLOCATION, inputs.before)
+        raised = lifted(wanted, floors)
+        for knob in np.flatnonzero(raised > wanted).tolist():
+            detail = f"{names[knob]}: {wanted[knob]:.3g} -> {raised[knob]:.3g}, {floors[knob].why}"
+            plan.reasons.append(Refusal(Reason.FORECAST, detail))
+        return {**inputs.proposals, Role.ALLOCATION: raised} if (raised > wanted).any() else inputs.proposals
 
     def _moves_allowed(self, plan: Plan) -> bool:
         inputs = plan.inputs

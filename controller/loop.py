@@ -6,7 +6,7 @@ import datetime
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -20,8 +20,10 @@ from controller.figures import Figures
 from controller.guard import Guard
 from controller.journal import Journal, JournalError
 from controller.kernel import Kernel
+from controller.opportunities import Opportunities
 from controller.period import Aftermath, Effect, Inputs, Plan, decision_of
 from controller.plant_events import PlantWithEvents, PlantWithReverts
+from controller.prescale import Alarm, Prescaler
 from controller.proposals import Proposals, Proposer
 from controller.recorder import Recorder
 from controller.trial import Outcome
@@ -89,7 +91,11 @@ class Controller:
         self._mode = Mode(mode)
         self._clock, self._wall_clock = clock, wall_clock
         self._last_time = -np.inf  # of the last snapshot
-        self.recent = Recent(self.spec)
+        self.alarms: Sequence[Alarm] = ()
+        """Issues that are foretold within the hour, and have not expired."""
+        self.recent = Recent(self.spec, outlook=True)
+        self._prescaler = Prescaler(self.spec, self.config.prescale)
+        self._opportunities = Opportunities(self.spec)
         run_id = datetime.datetime.fromtimestamp(wall_clock(), datetime.UTC).strftime("%Y%m%dT%H%M%S")
         self.kernel = Kernel(self.spec, self.config, plant.setting, run_id)
         self.trials = self.kernel.trials
@@ -277,6 +283,8 @@ class Controller:
             revert=revert,
             no_right=no_right or "",
             lost=lost,
+            opportunities=self._opportunities.find(self.recent, before, self._clock()),
+            floors=self._prescaler.floors(self.recent, before, self.alarms) if self.recent.full else {},
         )
 
     def _note(self, plan: Plan, aftermath: Aftermath) -> None:

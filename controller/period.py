@@ -11,7 +11,9 @@ import numpy as np
 
 from controller.arbiter import Move
 from controller.decision import Decision, Mode
+from controller.opportunities import Opportunity
 from controller.plant_events import Event, EventKind
+from controller.prescale import Floor
 from controller.shield import Reason, Refusal
 from controller.trial import Trial, Verdict
 from envs.spec import Role
@@ -37,6 +39,8 @@ class Inputs:
         rollback: trial that the operator wants back, empty for everything; None if nothing.
         revert: whether he wants the setting found at start.
         no_right: why the guard does not let us change anything new; empty if it does.
+        floors: CPU knob -> least grant that forecasts ask for, and why.
+        opportunities: what could be better, the largest expected gain first; told with the changes that answer them.
         lost: why the lease was lost since the period before; empty if it was not. `before` is then what was restored.
     """
 
@@ -55,6 +59,8 @@ class Inputs:
     revert: bool = False
     no_right: str = ""
     lost: str = ""
+    floors: Mapping[str, Floor] = field(default_factory=dict)
+    opportunities: Sequence[Opportunity] = ()
 
     def plain(self) -> dict[str, Any]:
         """For the journal, floats exact; what is as by default is left out."""
@@ -76,6 +82,8 @@ class Inputs:
             "revert": self.revert,
             "no_right": self.no_right,
             "lost": self.lost,
+            "opportunities": [opportunity.record() for opportunity in self.opportunities],
+            "floors": {name: [number(floor.cores), floor.why] for name, floor in self.floors.items()},
         }
         asked = {} if self.rollback is None else {"rollback": self.rollback}
         return always | {key: value for key, value in sometimes.items() if value} | asked
@@ -98,6 +106,8 @@ class Inputs:
             proposal_reasons=_refusals(plain.get("proposal_reasons", [])),
             events=[Event(EventKind(kind), *rest) for kind, *rest in plain.get("events", [])],
             pins={name: _float(value) for name, value in plain.get("pins", {}).items()},
+            opportunities=[Opportunity.of(one) for one in plain.get("opportunities", [])],
+            floors={name: Floor(_float(cores), why) for name, (cores, why) in plain.get("floors", {}).items()},
             **{key: plain[key] for key in same if key in plain},
         )
 
@@ -213,6 +223,7 @@ def decision_of(plan: Plan, effect: Effect, aftermath: Aftermath, at: str, perio
         plan.verdicts + aftermath.verdicts,
         bool(np.isfinite(inputs.snapshot.values).all()),
         period=period,
+        opportunities=inputs.opportunities,
     )
 
 

@@ -18,6 +18,7 @@ from agents.artifact import load
 from agents.heuristics.fallback import fallback_policy
 from agents.policy import Policy
 from controller.commands import (
+    FORECAST,
     JOURNAL,
     KILL,
     MODE,
@@ -37,6 +38,7 @@ from controller.journal import Journal
 from controller.live_plant import LivePlant
 from controller.loop import Controller, ControllerConfig
 from controller.policy_host import PolicyHost, PolicyHostError
+from controller.prescale import read_alarms
 from controller.reverts import Reverts
 from envs.spec import Role, SystemSpec
 from envs.task import Task
@@ -187,6 +189,7 @@ class CommandFiles:
             else:
                 logger.warning("mode file says %r; allowed are %s", mode, ", ".join(Mode))
         controller.pins = self._pins()
+        controller.alarms = read_alarms(self._directory / FORECAST, time.time())
         rollback = self._directory / ROLLBACK
         if rollback.exists():
             controller.rollback(self._text(ROLLBACK))

@@ -43,6 +43,7 @@ class Reason(StrEnum):
     KILLED = "killed"
     DEMOTED = "demoted"
     BLIND = "blind"
+    FORECAST = "forecast"
 
 
 @dataclass(frozen=True)

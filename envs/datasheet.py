@@ -144,6 +144,14 @@ def _meaning(task: Task, label: str) -> list[str]:
     if part == "forecast":
         metric_name, lead = name.split("/")
         return [_span(task.catalogue[metric_name]), unit_of(metric_name), f"expected {lead} ahead, from the past alone"]
+    if part in ("upper", "shortage"):
+        metric_name, lead = name.split("/")
+        words = (
+            "90 % quantile of the demand {} ahead"
+            if part == "upper"
+            else "chance p that demand {} ahead exceeds what the grant can do, as 2 p - 1"
+        )
+        return ["", unit_of(metric_name) if part == "upper" else "", words.format(lead)]
     if part == "weight":
         what = "violation penalty p, as p / (p + 4)" if name == "slo" else f"share of {name} in the value of all work"
         return ["", "", f"objective in force: {what}"]

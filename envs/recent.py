@@ -6,6 +6,7 @@ import copy
 
 import numpy as np
 
+from envs.outlook import Margin
 from envs.scaling import MetricScaling
 from envs.spec import SystemSpec
 from telemetry.metrics import Snapshot
@@ -27,9 +28,12 @@ class Recent:
         n: number of systems; None for a single one, whose arrays have no leading dimension.
         hold_missing: show the last known reading where one is missing. An environment must always show numbers; the
             controller wants to know.
+        outlook: follow the upper end of the forecasts even if observations do not show it.
     """
 
-    def __init__(self, spec: SystemSpec, n: int | None = None, *, hold_missing: bool = False) -> None:
+    def __init__(
+        self, spec: SystemSpec, n: int | None = None, *, hold_missing: bool = False, outlook: bool = False
+    ) -> None:
         self.spec, self._single, self._hold = spec, n is None, hold_missing
         systems, catalogue = 1 if n is None else n, spec.catalogue
         self._scaling = MetricScaling(catalogue.metrics, np.float32)
@@ -41,6 +45,9 @@ class Recent:
         self._wanted = catalogue.indices(wanted)  # (n_workloads,)
         self._level, self._slope = (np.full((len(wanted), systems), fill) for fill in (np.nan, 0.0))
         leads = np.array([lead / spec.control_period_seconds for lead in spec.forecast_leads_seconds])
+        outlook = outlook or not {"upper", "shortage"}.isdisjoint(spec.forecast_features)
+        whole = np.maximum(np.rint(leads), 1).astype(int)
+        self._margin = Margin(whole, len(wanted), systems) if outlook else None
         reach = DAMPING * (1.0 - DAMPING**leads) / (1.0 - DAMPING)  # damped slopes until then, summed
         self._reach = reach[:, None]  # (n_leads, 1)
         forecast = [catalogue.metrics[i] for i in self._wanted for _ in leads]
@@ -74,10 +81,28 @@ class Recent:
         return self._given(total)
 
     @property
+    def expected(self) -> np.ndarray:
+        """Expected demand of each workload at each lead, (..., n_workloads * n_leads) in natural units."""
+        return self._given(self._by_lead(self._expected()))
+
+    @property
+    def upper(self) -> np.ndarray:
+        """What that demand stays below in nine cases of ten, likewise.
+
+        Raises:
+            ValueError: neither the spec's `forecast_features` nor `outlook` asked for it.
+        """
+        return self._given(self._by_lead(self._upper()))
+
+    @property
     def forecast(self) -> np.ndarray:
-        """Expected demand of each workload at each lead, scaled to [-1, 1], (..., n_workloads * n_leads) float32."""
-        expected = self._level[:, None] + self._reach * self._slope[:, None]  # (n_workloads, n_leads, N)
-        return self._given(self._forecast_scaling.scale(expected.reshape(-1, expected.shape[-1]).T).T)
+        """`expected` scaled to [-1, 1], (..., n_workloads * n_leads) float32."""
+        return self._given(self._forecast_scaling.scale(self._by_lead(self._expected()).T).T)
+
+    @property
+    def forecast_upper(self) -> np.ndarray:
+        """`upper` scaled to [-1, 1], likewise."""
+        return self._given(self._forecast_scaling.scale(self._by_lead(self._upper()).T).T)
 
     @property
     def time_of_day(self) -> np.ndarray:
@@ -116,12 +141,15 @@ class Recent:
         for name in ("_values", "_level", "_slope"):
             getattr(self, name)[:, rows] = getattr(other, name)[:, places]
         self._day[rows] = other._day[places]
+        if self._margin is not None and other._margin is not None:
+            self._margin.assign(rows, other._margin, places)
 
     def copy(self) -> Recent:
         """An independent one that remembers the same."""
         twin = copy.copy(self)
         for name in ("_ring", "_values", "_day", "_level", "_slope"):
             setattr(twin, name, getattr(self, name).copy())
+        twin._margin = None if self._margin is None else self._margin.copy()
         return twin
 
     def _expect(self, seen: np.ndarray) -> None:
@@ -134,6 +162,22 @@ class Recent:
             level = np.where(known, np.where(first, seen, level), self._level)
             slope = np.where(known & ~first, slope, self._slope)
         self._level, self._slope = level, slope
+        if self._margin is not None:
+            self._margin.learn(seen, self._expected())
+
+    def _expected(self) -> np.ndarray:
+        """(n_workloads, n_leads, N)."""
+        return self._level[:, None] + self._reach * self._slope[:, None]
+
+    def _upper(self) -> np.ndarray:
+        if self._margin is None:
+            raise ValueError("the upper end is followed only with outlook=True, or where observations show it")
+        return self._expected() * (1.0 + self._margin.share)
+
+    @staticmethod
+    def _by_lead(demand: np.ndarray) -> np.ndarray:
+        """(n_workloads, n_leads, N) -> (n_workloads * n_leads, N)."""
+        return demand.reshape(-1, demand.shape[-1])
 
     def _given(self, columns: np.ndarray) -> np.ndarray:
         """(n, N) -> (N, n), or (n,) for a single system."""

@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import json
 import tomllib
+from collections.abc import Sequence
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
@@ -165,6 +166,9 @@ class SystemSpec(_Strict):
     forecast_leads_seconds: Annotated[list[Positive], Field(min_length=1, max_length=6)] = [10.0, 60.0]
     """How far ahead the observation tells the expected demand. Default 10 s and 60 s: the time of a trial, and of a
     host to start."""
+    forecast_features: list[Literal["expected", "upper", "shortage"]] = ["expected"]
+    """What the observation tells of each workload at each lead: the demand that is expected, its 90 % quantile, and how
+    likely it exceeds what the CPU granted now can do. Default: only the first, see `docs/forecasting.md`."""
     latency_slo_seconds: Positive
     """Deadline of a request; must be one of the serving histogram's bounds."""
     storage_written: str = "storage_written_bytes_per_second"
@@ -187,7 +191,8 @@ class SystemSpec(_Strict):
     def _check_references(self) -> SystemSpec:
         known = [metric.name for metric in self.metrics]
         knobs = [knob.name for knob in self.knobs]
-        for names, what in ((known, "metric"), (knobs, "knob")):
+        features: list[str] = [*self.forecast_features]
+        for names, what in ((known, "metric"), (knobs, "knob"), (features, "forecast feature")):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"{what} named twice: {', '.join(twice)}")
@@ -253,7 +258,15 @@ class SystemSpec(_Strict):
 
         Objective weights, prices and names for people are left out: they change what is wanted, not what is seen.
         """
-        meaning = {
+        return self._hashed(self.forecast_features)
+
+    @property
+    def setting_fingerprint(self) -> str:
+        """As `fingerprint`, whatever forecasts are observed: what settings and rules that read none were found for."""
+        return self._hashed(["expected"])
+
+    def _hashed(self, forecasts: Sequence[str]) -> str:
+        meaning: dict[str, object] = {
             "observation": OBSERVATION_VERSION,
             "leads": self.forecast_leads_seconds,
             "period": self.control_period_seconds,
@@ -263,6 +276,8 @@ class SystemSpec(_Strict):
             "knobs": [[k.name, k.role, k.low, k.high, k.scale, k.integer] for k in self.knobs],
             "slos": [[s.metric, s.at_most, s.at_least] for s in self.slos],
         }
+        if list(forecasts) != ["expected"]:  # left out else: it came after the first policies
+            meaning["forecast"] = list(forecasts)
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
 
 

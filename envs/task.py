@@ -12,12 +12,17 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.objective import Assessment, Objective
+from envs.outlook import shortage
 from envs.recent import Recent
 from envs.scaling import KnobScaling, MetricScaling, columns
 from envs.spec import Role, SystemSpec
 
 JOINT = "joint"
 """The task that sets the knobs of both roles."""
+FORECASTS = {"expected": "forecast", "upper": "upper", "shortage": "shortage"}
+"""How the labels of an observation begin, by the spec's forecast feature."""
+LEAST_CPU = 1e-3
+"""Cores. What uses less tells nothing about what it could do."""
 PADDING = 16
 """Systems more than there are, in an array of observations that is to be turned."""
 MOVES = np.array([-1.0, -0.25, 0.0, 0.25, 1.0])
@@ -51,7 +56,7 @@ class Task:
     """One role of a SystemSpec (allocation or tuning), or both (joint).
 
     Observation, (..., n_observation) float32, each entry in [-1, 1] (trends in [-2, 2]), labelled by `labels`. It is
-    the same for every role of a spec:
+    the same for every role of a spec; which of the three forecasts it has stands in the spec's `forecast_features`:
 
     | part | length | meaning |
     |---|---|---|
@@ -61,6 +66,8 @@ class Task:
     | `headroom/<slo>` | n_slos | relative distance to the SLO, positive while it holds |
     | `day/sin`, `day/cos` | 2 | time of day; both 0 where it is not known |
     | `forecast/<metric>/<lead>s` | n_workloads * n_leads | demand that is expected so far ahead, scaled |
+    | `upper/<metric>/<lead>s` | likewise | its 90 % quantile |
+    | `shortage/<metric>/<lead>s` | likewise | how likely it exceeds what the CPU granted now can do, as 2 p - 1 |
     | `weight/<workload>`, `weight/slo` | n_workloads + 1 | what is wanted: value weights and violation penalty |
 
     Action, (..., n_action) float32 in [-1, 1]: the wanted value of each of the role's knobs over its range.
@@ -87,6 +94,10 @@ class Task:
         self._own = KnobScaling([spec.knobs[i] for i in self.knobs])
         self._step = np.array([spec.knobs[i].max_step for i in self.knobs])
         self._capacities = _capacities(spec)
+        workloads = spec.workloads.values()
+        self._done = self.catalogue.indices([objective.done for objective in workloads])  # (n_workloads,)
+        self._cpu_used = self.catalogue.indices([objective.cpu_used for objective in workloads])
+        self._cpu_granted = np.array([spec.knob_index(objective.cpu_knob) for objective in workloads])
         self._metric_scaling = MetricScaling(self.catalogue.metrics)
         self._slo_metrics = self.catalogue.indices([slo.metric for slo in spec.slos])
         bounds = [slo.at_most if slo.at_most is not None else slo.at_least for slo in spec.slos]
@@ -140,7 +151,7 @@ class Task:
             self.knob_scaling.scale(setting) if scaled is None else scaled,
             headroom,
             recent.time_of_day,
-            recent.forecast,
+            *(self._forecast(feature, recent, setting) for feature in self.spec.forecast_features),
             np.broadcast_to(wanted, (*setting.shape[:-1], wanted.shape[-1])),
         )
         systems = setting.shape[0] if setting.ndim == 2 else 1
@@ -256,6 +267,18 @@ class Task:
         """Reward terms, objectives and constraint cost of a period; see `Objective.assess`."""
         return self.objective.assess(values, setting, moved, weights)
 
+    def _forecast(self, feature: str, recent: Recent, setting: np.ndarray) -> np.ndarray:
+        """(..., n_workloads * n_leads) float32."""
+        if feature == "expected":
+            return recent.forecast
+        if feature == "upper":
+            return recent.forecast_upper
+        done, used = columns(recent.values, self._done), columns(recent.values, self._cpu_used)
+        capacity = done * columns(setting, self._cpu_granted) / np.maximum(used, LEAST_CPU)  # (..., n_workloads)
+        leads = len(self.spec.forecast_leads_seconds)
+        chance = shortage(recent.expected, recent.upper, np.repeat(capacity, leads, axis=-1))
+        return (2.0 * chance - 1.0).astype(np.float32)
+
     def _exceeded(self, setting: np.ndarray) -> bool:
         return any(_exceeds(columns(setting, knobs), capacity).any() for knobs, capacity in self._capacities)
 
@@ -276,7 +299,12 @@ def _labels(spec: SystemSpec) -> tuple[str, ...]:
         *(f"headroom/{slo.name}" for slo in spec.slos),
         "day/sin",
         "day/cos",
-        *(f"forecast/{name}/{lead:g}s" for name in wanted for lead in spec.forecast_leads_seconds),
+        *(
+            f"{FORECASTS[feature]}/{name}/{lead:g}s"
+            for feature in spec.forecast_features
+            for name in wanted
+            for lead in spec.forecast_leads_seconds
+        ),
         *(f"weight/{name}" for name in (*spec.workloads, "slo")),
     )
 

@@ -385,6 +385,17 @@ def bench_decide(as_json: Json = False) -> None:
     print_json(bench_decision())
 
 
+@bench_app.command("prescale")
+def bench_prescale_command(
+    episodes: Annotated[int, typer.Option(help="On each simulated day.", min=1)] = 2,
+    as_json: Json = False,
+) -> None:
+    """What acting on forecasts brings: the same simulated days under the controller with it and without."""
+    from training.bench_prescale import bench_prescale
+
+    print_json(bench_prescale(episodes=episodes))
+
+
 @trace_app.command("export")
 def trace_export(
     path: Annotated[Path, typer.Argument(help="A store, or a trace.")],

@@ -146,7 +146,8 @@ def _search_seconds(spec: SystemSpec) -> dict[str, float]:
         name: json.loads((folder / name).read_text()) if (folder / name).is_file() else {}
         for name in (BEST_STATIC, TUNED, POLICY_SEARCH)
     }
-    ours = {name: found for name, found in read.items() if found.get("fingerprint") == spec.fingerprint}
+    wanted = {BEST_STATIC: spec.setting_fingerprint, TUNED: spec.setting_fingerprint, POLICY_SEARCH: spec.fingerprint}
+    ours = {name: found for name, found in read.items() if found.get("fingerprint") == wanted[name]}
     searched = {"best_static": ours.get(BEST_STATIC, {}), **ours.get(TUNED, {})}
     searched |= ours.get(POLICY_SEARCH, {}).get("policies", {})
     return {name: float(one["seconds"]) for name, one in searched.items() if isinstance(one, dict) and "seconds" in one}

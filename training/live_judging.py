@@ -106,8 +106,9 @@ def best_heuristic(spec: SystemSpec) -> str:
     """
     found = json.loads((resources.files("training") / "configs" / TUNED).read_text())
     scores = {h.name: float(found[h.name]["score"]) for h in HEURISTICS if h.name in found}
-    if found.get("fingerprint") != spec.fingerprint or not scores:
-        raise NoHeuristic(f"no heuristic is tuned for spec {spec.name!r} ({spec.fingerprint}); run `trimtab search`")
+    if found.get("fingerprint") != spec.setting_fingerprint or not scores:
+        which = f"spec {spec.name!r} ({spec.setting_fingerprint})"
+        raise NoHeuristic(f"no heuristic is tuned for {which}; run `trimtab search`")
     return max(scores, key=lambda name: scores[name])
 
 

@@ -68,7 +68,7 @@ def load_references(spec: SystemSpec, folder: Path | Traversable | None = None) 
         ArtifactError: the file of policies is damaged.
     """
     folder = folder or resources.files("training") / "configs"
-    static, found = _read(folder / BEST_STATIC, spec), _read(folder / TUNED, spec)
+    static, found = (_read(folder / name, spec.setting_fingerprint) for name in (BEST_STATIC, TUNED))
     tuned = {heuristic.name: found[heuristic.name] for heuristic in HEURISTICS if heuristic.name in found}
     return References(
         best_static=np.array([static["setting"][name] for name in spec.knob_names]) if static else spec.default_setting,
@@ -103,7 +103,7 @@ def reference_policies(spec: SystemSpec, references: References) -> dict[str, di
 
 def _searched(folder: Path | Traversable, spec: SystemSpec) -> dict[str, dict[Role, Policy]]:
     """The linear policies of `trimtab search --policies`, split into the two roles, which observe the same."""
-    found = _read(folder / POLICY_SEARCH, spec)
+    found = _read(folder / POLICY_SEARCH, spec.fingerprint)
     if not found:
         return {}
     file = folder / POLICY_WEIGHTS
@@ -123,8 +123,8 @@ def _searched(folder: Path | Traversable, spec: SystemSpec) -> dict[str, dict[Ro
         }
 
 
-def _read(file: Path | Traversable, spec: SystemSpec) -> dict[str, Any]:
+def _read(file: Path | Traversable, fingerprint: str) -> dict[str, Any]:
     if not file.is_file():
         return {}
     found = json.loads(file.read_text())
-    return dict(found) if found.get("fingerprint") == spec.fingerprint else {}
+    return dict(found) if found.get("fingerprint") == fingerprint else {}

@@ -100,7 +100,7 @@ def tune(
 def _how(spec: SystemSpec, scorer: CandidateScorer, config: SearchConfig) -> dict[str, Any]:
     """What a result says of how it was found."""
     return {
-        "fingerprint": spec.fingerprint,
+        "fingerprint": spec.setting_fingerprint,
         "method": "differential evolution (scipy), objective: mean reward on the training demands",
         "demands": [demand.name for demand in scorer.demands],
         **vars(config),

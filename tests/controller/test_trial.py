@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from controller.arbiter import Move
 from controller.trial import Judge, Outcome, Period, Trial, TrialConfig
+from controller.trials import Trials
 from envs.spec import Role, SystemSpec
 
 SPEC = SystemSpec.load("reference")
@@ -130,3 +132,13 @@ def test_missing_readings_are_no_success(adds, outcome):
 
 def test_without_a_baseline_nothing_is_proven():
     assert judged(trial([period(), period(), period()], baseline=0)).outcome is Outcome.INCONCLUSIVE
+
+
+def test_a_pause_does_not_overflow_however_often_a_change_fails():
+    trials = Trials(SPEC, TrialConfig(), "run")
+    setting = SPEC.default_setting
+    changed = setting + 1.0
+    for number in range(1100):
+        trials.open(Move("serving", Role.TUNING, (0,), (1.0,), False, False, 0.0), setting, changed, float(number))
+        trials.end("serving", Outcome.ROLLED_BACK, "worse", float(number))
+    assert trials.pause_left("serving", Role.TUNING, 1099.0) == TrialConfig().longest_backoff_seconds

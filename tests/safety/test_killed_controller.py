@@ -77,6 +77,7 @@ def test_a_stopped_controller_loses_its_lease_and_begins_anew(system: System, st
     assert not restored(controller, system)
     os.kill(controller.process.pid, signal.SIGSTOP)
     assert wait_until(lambda: restored(controller, system)) <= LEASE_SECONDS + 1.0
+    wait_until(lambda: bool(controller.reverted()))  # the setting comes first, then the note
     assert controller.reverted()[0]["reason"] == "the lease ran out"
     os.kill(controller.process.pid, signal.SIGCONT)
     journal = controller.directory / "journal.jsonl"
