@@ -360,7 +360,7 @@ def bench_faults_command(
 ) -> None:
     """What the controller does when things go wrong: 22 hazards, invariants checked in each period.
 
-    The exit status is 1 if one of them broke. Beside it, the documented rules of comparable systems under the same hazards.
+    The exit status is 1 if one of them broke. Beside it stand the documented rules of comparable systems.
     """
     from training.faults.command import FaultsRequest, run_faults, summary_lines
 

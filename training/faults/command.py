@@ -111,8 +111,9 @@ def live_lines(live: Mapping[str, Any]) -> list[str]:
     low, high = live["not_rolled_back_ratio_ci"]
     ratio = live["not_rolled_back_ratio"]
     mebibytes = live["resident_bytes_controller_and_warden"] / 2**20
+    starts = live["controller_starts"]
     return [
-        f"live: {live['seconds']:.0f} s, {len(live['faults'])} faults, controller started {live['controller_starts']} times",
+        f"live: {live['seconds']:.0f} s, {len(live['faults'])} faults, the controller was started {starts} times",
         f"  availability {live['availability']:.3%} of {live['requests']:.0f} requests; "
         f"excluded as a component's own crash: {live['excluded']['failed']:.0f} of {live['excluded']['requests']:.0f}",
         f"  {live['optimizations']} optimizations, not rolled back "

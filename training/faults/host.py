@@ -166,6 +166,7 @@ class Rig:
         on_write: called before each write.
         delay_periods: by how many periods a setting reaches the system late.
         cpu_seconds: that the simulation itself has used.
+        delivered: the values that the controller was last given to read; empty if there was nothing.
     """
 
     spec: SystemSpec
@@ -179,6 +180,7 @@ class Rig:
     on_write: Callable[[Write], None] = lambda write: None
     delay_periods: int = 0
     cpu_seconds: float = 0.0
+    delivered: np.ndarray = field(default_factory=lambda: np.empty(0))
     _pending: list[np.ndarray] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -263,8 +265,10 @@ class SimulatedHost(LivePlant):
         self._period += 1
         if self._period % READ_BACK_PERIODS == 0:
             self._look_for_other_hands()
+        self.rig.delivered = np.empty(0)
         for bend in list(self.rig.bends):
             snapshot = bend(snapshot)
+        self.rig.delivered = snapshot.values
         return snapshot
 
     def restarted(self, workload: str) -> None:

@@ -388,13 +388,16 @@ def _blind(world: World, seen: Seen) -> str:
     age = seen.now - decision.snapshot.time
     if age > world.config.shield.stale_after_seconds:
         return f"the reading is {age:.0f} s old"
-    values = decision.snapshot.values[world.guards]
     low = np.array([world.catalogue.metrics[i].low for i in world.guards])
-    bad = ~(np.isfinite(values) & (values >= low - TOLERANCE))
-    if not bad.any():
-        return ""
-    first = int(np.flatnonzero(bad)[0])
-    return f"{world.catalogue.names[world.guards[first]]} is {values[first]:g}"
+    # Both what came and what the controller made of it: a value that it does not believe is missing as well.
+    for values in (seen.delivered, decision.snapshot.values):
+        if values.shape != (len(world.spec.metrics),):
+            return f"the reading has {values.size} values"
+        bad = ~(np.isfinite(values[world.guards]) & (values[world.guards] >= low - TOLERANCE))
+        if bad.any():
+            first = world.guards[int(np.flatnonzero(bad)[0])]
+            return f"{world.catalogue.names[first]} is {values[first]:g}"
+    return ""
 
 
 def _was_blind(world: World, seen: Seen) -> bool:

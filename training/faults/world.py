@@ -100,7 +100,7 @@ class Seen:
         error: of a period that failed.
         before: (n_knobs,) truly in force when the controller began.
         after: (n_knobs,) truly in force at the end.
-        snapshot: as the controller could read it; None if there was nothing to read.
+        delivered: what the controller was given to read, bent by faults; empty if there was nothing.
         writes: of actuators, by the controller.
         refused_records: decisions that the journal could not take.
         guard_problem: why nothing new could be changed when the period began; empty if it could.
@@ -113,7 +113,7 @@ class Seen:
     error: str
     before: np.ndarray
     after: np.ndarray
-    snapshot: Snapshot | None
+    delivered: np.ndarray
     writes: list[SeenWrite]
     refused_records: int
     guard_problem: str
@@ -350,7 +350,7 @@ class World:
             self.rig.advance(self.spec.control_period_seconds)
         seen = Seen(
             period, self.clock(), runs, decision, error, before, self.rig.in_force,
-            decision.snapshot if decision else None, self._writes, self.journal.refused, problem,
+            self.rig.delivered, self._writes, self.journal.refused, problem,
         )  # fmt: skip
         self.seen.append(seen)
         if decision is not None:
