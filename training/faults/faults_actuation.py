@@ -118,6 +118,8 @@ def second_controller(world: World) -> None:
         except GuardError:
             return
         world.notes.two_writers = True
+        if world.process is not None:
+            world.process.end()
         world.process, world.guard, world.controller, world.host, world.journal, world.found = kept
 
     world.at(world.spell().start, begin)

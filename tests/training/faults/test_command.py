@@ -17,7 +17,7 @@ from training.faults.monitors import INVARIANTS
 ROOT = Path(__file__).resolve().parents[3]
 EMPTY = {"episodes": 0, "periods": 0, "optimizations": 0, "deaths": 0, "worst_revert_seconds": 0.0, "scoreboard": []}
 MARKS = "".join(
-    f"<!-- faults:{name} -->\nold\n<!-- faults:end -->\n" for name in ("hazards", "invariants", "scoreboard")
+    f"<!-- faults:{name} -->\nOLD TABLE\n<!-- faults:end -->\n" for name in ("hazards", "invariants", "scoreboard")
 )
 
 
@@ -36,7 +36,7 @@ def test_tables_are_written_between_their_marks(tmp_path: Path) -> None:
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
-    assert "old" not in text
+    assert "OLD TABLE" not in text
     assert all(title in text for title in HAZARDS.values())
 
 
