@@ -10,6 +10,7 @@ from controller.config import ControllerConfig
 from controller.kernel import Kernel
 from controller.memory import Remembers, recall, remembered
 from controller.period import array_of, numbers
+from controller.prescale import PrescaleConfig
 from controller.shield import ShieldConfig
 from controller.trial import TrialConfig
 from envs.spec import SystemSpec
@@ -44,7 +45,8 @@ def kernel_of(record: Mapping[str, Any]) -> Kernel:
         KeyError, ValueError, TypeError: the record is none, or of another version.
     """
     plain = record["config"]
-    nested = {"shield": ShieldConfig(**plain["shield"]), "trial": TrialConfig(**plain["trial"])}
+    kinds = {"shield": ShieldConfig, "trial": TrialConfig, "prescale": PrescaleConfig}
+    nested = {name: kind(**plain[name]) for name, kind in kinds.items()}
     config = ControllerConfig(**{**plain, **nested})
     kernel = Kernel(SystemSpec.model_validate(record["spec"]), config, array_of(record["found"]), record["run"])
     for name, part in _parts(kernel).items():

@@ -168,6 +168,9 @@ class Kernel:
                 target[verdict.trial.knobs] = verdict.trial.before
             elif verdict.outcome is Outcome.KEEP:
                 self.last_known_good[verdict.trial.knobs] = verdict.trial.after
+        for name in self._yielded_now(inputs.now):  # somebody's own value is not taken back with a change of ours
+            knob = self.spec.knob_names.index(name)
+            target[knob] = inputs.before[knob]
         if inputs.rollback == "":
             target[:] = self.last_known_good
         return pinned_setting(self.spec, target, inputs.pins)
@@ -181,10 +184,17 @@ class Kernel:
                 self._end_trials(plan, [event.workload], "the component was restarted")
                 plan.reasons.append(Refusal(Reason.RESTORED, event.detail))
             elif event.kind is EventKind.CHANGED_ELSEWHERE:
+                trial = self.trials.running.get(event.workload)
+                if trial is not None and event.knob in [self.spec.knobs[knob].name for knob in trial.knobs]:
+                    self._end_trials(plan, [event.workload], "changed by somebody else")
                 self._yielded[event.knob] = plan.inputs.now + self.config.yield_seconds
                 plan.reasons.append(Refusal(Reason.OVERRIDE, event.detail))
             else:
                 plan.reasons.append(Refusal(Reason.ACTUATOR, event.detail))
+
+    def _yielded_now(self, now: float) -> list[str]:
+        """Knobs that are left to somebody else."""
+        return [name for name, until in self._yielded.items() if until > now and name in self.spec.knob_names]
 
     def _end_by_operator(self, plan: Plan, id: str) -> None:
         """End one running trial, or all; nothing of that kind is tried again for the time of a first backoff."""
@@ -209,7 +219,7 @@ class Kernel:
         if not self._moves_allowed(plan):
             return
         touched: set[str] = {self.spec.knobs[i].workload for i in np.flatnonzero(plan.undone != inputs.before)}
-        pinned = {*inputs.pins, *(name for name, until in self._yielded.items() if until > now)}
+        pinned = {*inputs.pins, *self._yielded_now(now)}
         moves = self.arbiter.moves(self._proposals(plan), inputs.before, now, pinned)
         admission = self.arbiter.admit(moves, plan.undone, self._situation(now, touched))
         plan.setting, reasons = self.shield.check(admission.setting, plan.undone, inputs.snapshot, now)
@@ -261,7 +271,9 @@ class Kernel:
             detail = f"{self.spec.knobs[knob].name}: asked {wanted[knob]:g}, in force {setting[knob]:g}"
             aftermath.reasons.append(Refusal(Reason.ACTUATOR, detail))
         self.shield.applied(before, setting, now)
-        changed = (setting != before) & np.isfinite(setting) & np.isfinite(before)
+        # What lies elsewhere than on the way to what was asked is somebody else's: no change of ours, never taken back.
+        on_the_way = (np.minimum(before, wanted) <= setting) & (setting <= np.maximum(before, wanted))
+        changed = (setting != before) & (on_the_way | ~short) & np.isfinite(setting) & np.isfinite(before)
         for move in plan.moves if effect.journaled else []:
             if not changed[list(move.knobs)].any():
                 continue
@@ -270,7 +282,7 @@ class Kernel:
                 self.outcomes[ended.outcome] += 1
                 aftermath.verdicts.append(ended)
             self.arbiter.applied(move)
-            aftermath.opened.append(self.trials.open(move, before, setting, now))
+            aftermath.opened.append(self.trials.open(move, before, np.where(changed, setting, before), now))
         settled = np.where(short, wanted, setting)
         for trial in self.trials.running.values():
             settled[trial.knobs] = trial.before

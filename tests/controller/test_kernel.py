@@ -244,3 +244,34 @@ def decide(run: Run, wanted: dict[str, float]) -> Plan:
     run.now += 1.0
     proposals = proposal(**wanted) if wanted else {}
     return run.kernel.decide(Inputs(run.now, Snapshot(run.now, READINGS), SPEC.default_setting, Mode.ACT, **proposals))
+
+
+@pytest.mark.clause("A4")
+def test_a_value_that_somebody_else_sets_between_reading_and_writing_is_no_change_of_ours_and_never_taken_back():
+    run, knob = Run(), SPEC.knob_index("serving_batch_size")
+    for drawn in [*[{}] * 4, proposal(serving_batch_size=16)]:
+        other = None
+        if drawn:  # compare-and-set leaves his value where it is
+            other = SPEC.default_setting
+            other[knob] = 60
+        run.period({**QUIET, **drawn, "after": other})
+    assert run.kernel.trials.running == {}
+    told = {"events": [Event(EventKind.CHANGED_ELSEWHERE, "serving", "told", "serving_batch_size")]}
+    _, plan = run.period({**QUIET, **told})
+    assert plan.setting[knob] == 60
+
+
+@pytest.mark.clause("A4")
+def test_a_trial_ends_when_somebody_else_sets_its_knob_and_takes_nothing_back():
+    run, knob, broken = Run(), SPEC.knob_index("serving_batch_size"), READINGS.copy()
+    broken[SPEC.catalogue.index("serving_within_slo_ratio")] = 0.1
+    for drawn in [*[{}] * 4, proposal(serving_batch_size=16)]:
+        run.period({**QUIET, **drawn})
+    assert list(run.kernel.trials.running) == ["serving"]
+    other = run.setting.copy()
+    other[knob] = 60
+    elsewhere = Event(EventKind.CHANGED_ELSEWHERE, "serving", "told", "serving_batch_size")
+    for drawn in [{"events": [elsewhere]}, {}, {}]:
+        _, plan = run.period({**QUIET, **drawn, "values": broken, "before": other})
+        assert plan.setting[knob] == 60
+    assert run.kernel.trials.running == {}
