@@ -34,6 +34,8 @@ PEAK_SHARE = 0.6
 goes back to what was found, and that must be able to carry the load, or its failures would be counted as Trimtab's."""
 DISK_MEGABYTES = 64
 """Of the state directory: half an hour of journal, and soon full when somebody fills it."""
+FAULT_SECONDS = 60.0
+"""Between two faults."""
 TICK_SECONDS = 0.25
 RESTART_SECONDS = 3.0
 """After which a controller that died is started again, as a service manager would."""
@@ -226,7 +228,7 @@ def _play(run: _Run, seconds: float, on_progress: Callable[[int, int, str], None
     begin = time.monotonic()
     number = 0
     while (now := time.monotonic()) - begin < seconds:
-        due = begin + SETTLE_SECONDS + 60.0 * number
+        due = begin + SETTLE_SECONDS + FAULT_SECONDS * number
         if now >= due and now - begin < seconds - SETTLE_SECONDS:
             run.inject(faults[number % len(faults)], now)
             number += 1
