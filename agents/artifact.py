@@ -3,6 +3,7 @@
 | file | holds |
 |---|---|
 | `policy.npz` | `weight_i`, `bias_i` of each layer, `golden_observation` and the `golden_action` that answers it |
+| ... | `guard_*`: what tells observations unlike those of training (`agents.novelty`); older artifacts have none |
 | `policy.json` | role, spec fingerprint, labels, layer sizes, sha256 of the npz, and how the policy was trained |
 | `card.md` | the same for people, rendered from `policy.json` |
 """
@@ -15,6 +16,7 @@ import itertools
 import json
 import platform
 import zipfile
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,8 +25,10 @@ from typing import Any
 import numpy as np
 
 from agents.network import MlpPolicy
+from agents.novelty import PREFIX, NoveltyGuard, stored_guard
 from envs.spec import Role, SystemSpec
 from envs.task import Task
+from telemetry.drift import GuardError
 
 FORMAT = 1
 SIZE_LIMIT = 16 * 2**20
@@ -55,8 +59,9 @@ def save(directory: Path, policy: MlpPolicy, task: Task, card: dict[str, Any]) -
     arrays = {"golden_observation": golden, "golden_action": policy.act(golden)}
     for i, (weight, bias) in enumerate(policy.layers):
         arrays |= {f"weight_{i}": weight, f"bias_{i}": bias}
-    packed = io.BytesIO()
-    np.savez(packed, **arrays)  # type: ignore[arg-type]
+    if policy.guard is not None:
+        arrays |= policy.guard.arrays()
+    packed = _pack(arrays)
     meaning = {
         "format": FORMAT,
         "name": policy.name,
@@ -64,16 +69,33 @@ def save(directory: Path, policy: MlpPolicy, task: Task, card: dict[str, Any]) -
         "spec": task.spec.name,
         "fingerprint": task.spec.fingerprint,
         "layers": list(policy.sizes),
-        "sha256": hashlib.sha256(packed.getvalue()).hexdigest(),
+        "sha256": hashlib.sha256(packed).hexdigest(),
         **card,
         "versions": _versions(),
         "observation": list(task.labels),
         "action": list(task.action_labels),
     }
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "policy.npz").write_bytes(packed.getvalue())
-    (directory / "policy.json").write_text(json.dumps(meaning, indent=2) + "\n")
-    (directory / "card.md").write_text(render_card(meaning))
+    _write(directory, packed, meaning)
+
+
+def attach_guard(directory: Path, guard: NoveltyGuard, about: Mapping[str, Any]) -> None:
+    """Put a guard into an artifact, in place of one that it has; all else stays, the versions that trained it too.
+
+    Args:
+        directory: of the artifact.
+        guard: fitted to what its policy sees.
+        about: JSON-able; what the card says of the guard.
+
+    Raises:
+        ArtifactError: there is no artifact that can be read.
+    """
+    arrays, meaning = _unpack(_read(directory / "policy.npz")), read_card(directory)
+    packed = _pack({name: array for name, array in arrays.items() if not name.startswith(PREFIX)} | guard.arrays())
+    meaning |= {"sha256": hashlib.sha256(packed).hexdigest(), "guard": dict(about)}
+    # What a reader of the file must scroll past comes last.
+    last = {key: meaning.pop(key) for key in ("versions", "observation", "action") if key in meaning}
+    _write(directory, packed, meaning | last)
 
 
 def load(directory: Path, spec: SystemSpec, role: Role | str) -> MlpPolicy:
@@ -97,6 +119,10 @@ def load(directory: Path, spec: SystemSpec, role: Role | str) -> MlpPolicy:
     policy = _network(arrays, [int(size) for size in meaning["layers"]], str(meaning["name"]))
     _check_sizes(policy.sizes, task)
     _check_golden(policy, arrays)
+    try:
+        policy.guard = stored_guard(arrays, task.n_observation)
+    except GuardError as error:
+        raise ArtifactError(f"policy.npz: {error}") from None
     return policy
 
 
@@ -148,6 +174,18 @@ def render_card(meaning: dict[str, Any]) -> str:
         else:
             lines += [f"**{key}**: {entry}", ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _pack(arrays: Mapping[str, np.ndarray]) -> bytes:
+    packed = io.BytesIO()
+    np.savez(packed, **arrays)  # type: ignore[arg-type]
+    return packed.getvalue()
+
+
+def _write(directory: Path, packed: bytes, meaning: dict[str, Any]) -> None:
+    (directory / "policy.npz").write_bytes(packed)
+    (directory / "policy.json").write_text(json.dumps(meaning, indent=2) + "\n")
+    (directory / "card.md").write_text(render_card(meaning))
 
 
 def _read(file: Path) -> bytes:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from agents.novelty import NoveltyGuard
+
 
 class MlpPolicy:
     """A multi-layer perceptron from observation to action mean, clipped to [-1, 1].
@@ -27,6 +29,8 @@ class MlpPolicy:
         if not layers:
             raise ValueError("a policy network needs at least one layer, given none")
         self.name = name
+        self.guard: NoveltyGuard | None = None
+        """Tells observations unlike those that the policy was made with; comes with the artifact."""
         self.layers = tuple((np.array(w, dtype=np.float32), np.array(b, dtype=np.float32)) for w, b in layers)
         width = self.layers[0][0].shape[-1]
         for i, (weight, bias) in enumerate(self.layers):

@@ -71,7 +71,7 @@ def control_run(
     from contextlib import ExitStack
 
     from agents.artifact import shipped_directory
-    from controller.policy_host import HostedPolicy
+    from controller.policy_host import hosted
     from controller.runner import host_policies, load_policies, run_controller
     from envs.spec import Role, SystemSpec
 
@@ -83,7 +83,7 @@ def control_run(
         host = host_policies(policies, models, loaded) if policy_process else None
         if host is not None:
             stack.callback(host.close)
-            policies |= {role: HostedPolicy(host, role, policies[role].name) for role in host.roles}
+            policies |= hosted(host, policies)
         run_controller(loaded, components, policies, state_dir, mode=mode)
 
 

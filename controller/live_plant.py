@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -100,6 +101,17 @@ class LivePlant:
     def setting(self) -> np.ndarray:
         """What is in force as read back from the actuators, (n_knobs,); a copy."""
         return self._setting.copy()
+
+    @property
+    def host_cores(self) -> float | None:
+        """Of this host, if all workloads run on it; else None."""
+        return float(os.cpu_count() or 0) or None if len(self._processes()) == len(self.spec.workloads) else None
+
+    @property
+    def limits_hold(self) -> bool:
+        """Whether CPU grants are limits, not only weights."""
+        driven = {knob for actuator in self.actuators.used for knob in actuator.knobs}
+        return self.actuators.enforced and driven.issuperset(o.cpu_knob for o in self.spec.workloads.values())
 
     def apply(self, setting: np.ndarray) -> None:
         """Set what differs; an actuator that fails keeps its former value and is told by `take_events`.

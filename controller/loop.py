@@ -26,7 +26,9 @@ from controller.plant_events import PlantWithEvents, PlantWithReverts
 from controller.prescale import Alarm, Prescaler
 from controller.proposals import Proposals, Proposer
 from controller.recorder import Recorder
+from controller.shield import Reason, Refusal
 from controller.trial import Outcome
+from controller.validity import doubts, validity_of
 from envs.plant import Plant, PlantError
 from envs.recent import Recent
 from envs.spec import Role
@@ -101,6 +103,7 @@ class Controller:
         self.trials = self.kernel.trials
         self.proposer = Proposer({role: Task(self.spec, role) for role in policies}, policies, fallback)
         self.proposer.reset()
+        self.validity = validity_of(plant)
         self.conditions = Conditions()
         self.last_decision: Decision | None = None
         self._figures = Figures(self.spec.control_period_seconds, clock)
@@ -166,7 +169,7 @@ class Controller:
             What was seen and done; it stands in the journal too.
         """
         with self._figures.timed("read"):
-            snapshot = self._read()
+            snapshot, doubted = self._believed(self._read())
             at = datetime.datetime.fromtimestamp(self._wall_clock(), datetime.UTC).isoformat(timespec="milliseconds")
             if self.heed is not None:
                 self.heed()
@@ -177,6 +180,7 @@ class Controller:
             self.recent.append(snapshot)
         with self._figures.timed("decide"):
             proposals = self._propose(before)
+            proposals.reasons += doubted
         with self._figures.timed("shield"):
             inputs = self._inputs(snapshot, before, proposals, lost)
             self._recorder.begin(self.kernel, at)
@@ -218,7 +222,8 @@ class Controller:
 
     def metrics(self) -> dict[str, float]:
         """The loop's own figures by series name, for `telemetry.exposition`."""
-        return self._figures.metrics() | {
+        own = self._figures.metrics() | self.validity.metrics() | self.proposer.metrics()
+        return own | {
             **{f'trimtab_controller_trials_total{{outcome="{o}"}}': float(self.outcomes[o]) for o in Outcome},
             "trimtab_controller_trials_running": float(len(self.trials.running)),
             "trimtab_controller_conditions": float(len(self.conditions.active)),
@@ -246,6 +251,13 @@ class Controller:
         later = max(self._clock(), np.nextafter(self._last_time, np.inf))
         return Snapshot(later, np.full(len(self.spec.metrics), np.nan))
 
+    def _believed(self, snapshot: Snapshot) -> tuple[Snapshot, list[Refusal]]:
+        """What is believed of a reading, and in one line what is not, besides what is simply missing."""
+        snapshot, findings = self.validity.check(snapshot, self.plant.setting)
+        detail = doubts(findings)
+        self.conditions.note("invalid readings", detail or None, self._clock())
+        return snapshot, [Refusal(Reason.INVALID, detail)] if detail else []
+
     def _retake(self) -> str:
         """Go on from what the warden restored, if our lease ran out; returns the reason, empty if it did not."""
         lost = "" if self.guard is None else self.guard.retake()
@@ -260,6 +272,7 @@ class Controller:
         proposals = self.proposer.propose(self.recent, before)
         detail = "; ".join(reason.detail for reason in proposals.reasons) or None
         self.conditions.note("fallback", detail, self._clock())
+        self.conditions.note("retraining asked for", self.proposer.retraining, self._clock())
         return proposals
 
     def _inputs(self, snapshot: Snapshot, before: np.ndarray, proposals: Proposals, lost: str) -> Inputs:

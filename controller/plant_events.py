@@ -58,3 +58,18 @@ class PlantWithEvents(Protocol):
     def take_events(self) -> list[Event]:
         """What happened since the last call, oldest first."""
         ...
+
+
+@runtime_checkable
+class PlantOnHost(Protocol):
+    """A plant that tells what its CPU readings can be held against; the live one does."""
+
+    @property
+    def host_cores(self) -> float | None:
+        """Of the host that all workloads share; None where they do not."""
+        ...
+
+    @property
+    def limits_hold(self) -> bool:
+        """Whether CPU grants are limits, not only weights."""
+        ...

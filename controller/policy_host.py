@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from agents.artifact import load
+from agents.novelty import NoveltyGuard, guard_of
 from agents.policy import Policy
 from envs.spec import Role, SystemSpec
 
@@ -214,10 +215,11 @@ class HostedPolicy:
         host: the process.
         role: of the policy.
         name: as the artifact has it.
+        guard: of the artifact; it is asked in the controller's process, since it must answer when the other does not.
     """
 
-    def __init__(self, host: PolicyHost, role: Role, name: str) -> None:
-        self.host, self.role, self.name = host, role, name
+    def __init__(self, host: PolicyHost, role: Role, name: str, guard: NoveltyGuard | None = None) -> None:
+        self.host, self.role, self.name, self.guard = host, role, name, guard
 
     def act(self, observation: np.ndarray) -> np.ndarray:
         """See `PolicyHost.ask`; the loop takes the fallback in the same period where it raises."""
@@ -226,6 +228,11 @@ class HostedPolicy:
     def reset(self) -> None:
         """Forget."""
         self.host.reset(self.role)
+
+
+def hosted(host: PolicyHost, policies: Mapping[Role, Policy]) -> dict[Role, Policy]:
+    """Those of some policies that the process holds, as they are asked there; names and guards stay."""
+    return {role: HostedPolicy(host, role, policies[role].name, guard_of(policies[role])) for role in host.roles}
 
 
 def serve(connection: socket.socket) -> None:

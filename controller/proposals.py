@@ -7,11 +7,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from agents.novelty import guard_of
 from agents.policy import Policy
+from controller.novelty import DriftWatch, NoveltyWatch
 from controller.shield import Reason, Refusal
 from envs.recent import Recent
 from envs.spec import Role
 from envs.task import Task
+
+VALID_SHARE = 0.9
+"""With less of an observation there, it is called invalid, not only incomplete."""
 
 
 @dataclass
@@ -43,11 +48,32 @@ class Proposer:
     ) -> None:
         self.tasks, self.policies, self.fallback = dict(tasks), dict(policies), dict(fallback)
         self.on_fallback: set[Role] = set()
+        guards = {role: guard for role, policy in self.policies.items() if (guard := guard_of(policy)) is not None}
+        self.novelty = {role: NoveltyWatch(guard) for role, guard in guards.items()}
+        """Of the policies that know what they were made with."""
+        self.drift = {role: DriftWatch(guard, self.tasks[role].spec) for role, guard in guards.items()}
 
     def reset(self) -> None:
         """Let all policies forget what they remember, as after a pause in which they saw nothing."""
         for policy in (*self.policies.values(), *self.fallback.values()):
             policy.reset()
+        for watch in self.novelty.values():
+            watch.reset()
+
+    @property
+    def retraining(self) -> str | None:
+        """Why a new training is asked for, in one line; None while it is not."""
+        return "; ".join(f"{role}: {drift.asked}" for role, drift in self.drift.items() if drift.asked) or None
+
+    def metrics(self) -> dict[str, float]:
+        """Figures by series name."""
+        found = {"trimtab_controller_retraining_asked": float(self.retraining is not None)}
+        for role, watch in self.novelty.items():
+            found[f'trimtab_controller_observation_distance_ratio{{role="{role}"}}'] = (
+                watch.distance / watch.guard.guard.threshold
+            )
+            found[f'trimtab_controller_strange_observations_total{{role="{role}"}}'] = float(watch.strange)
+        return found
 
     def propose(self, recent: Recent, setting: np.ndarray) -> Proposals:
         """Proposals of all roles.
@@ -60,13 +86,27 @@ class Proposer:
         for role, policy in self.policies.items():
             task = self.tasks[role]
             observation = task.observe(recent, setting)
-            problem = _missing(task, observation) or self._try(role, policy, observation, setting, proposals)
-            if problem is None:
+            if role in self.drift:
+                self.drift[role].see(observation, recent.values, setting)
+            refusal = self._unusable(role, observation)
+            if refusal is None:
+                problem = self._try(role, policy, observation, setting, proposals)
+                refusal = None if problem is None else Refusal(Reason.FALLBACK, f"{role}: {problem}")
+            if refusal is None:
                 self.on_fallback.discard(role)
                 continue
-            proposals.reasons.append(Refusal(Reason.FALLBACK, f"{role}: {problem}"))
+            proposals.reasons.append(refusal)
             self._fall_back(role, observation, setting, proposals)
         return proposals
+
+    def _unusable(self, role: Role, observation: np.ndarray) -> Refusal | None:
+        """Why an observation is not shown to the role's policy; None if it may be."""
+        missing = _missing(self.tasks[role], observation)
+        if missing is not None:
+            invalid = np.isfinite(observation).mean() < VALID_SHARE
+            return Refusal(Reason.INVALID if invalid else Reason.FALLBACK, f"{role}: {missing}")
+        strange = self.novelty[role].look(observation) if role in self.novelty else None
+        return None if strange is None else Refusal(Reason.OUT_OF_DISTRIBUTION, f"{role}: {strange}")
 
     def _fall_back(self, role: Role, observation: np.ndarray, setting: np.ndarray, proposals: Proposals) -> None:
         policy = self.fallback.get(role)

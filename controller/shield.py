@@ -35,6 +35,8 @@ class Reason(StrEnum):
     NO_BASELINE = "no_baseline"
     NO_PROPOSAL = "no_proposal"
     FALLBACK = "fallback"
+    INVALID = "invalid"
+    OUT_OF_DISTRIBUTION = "out_of_distribution"
     ACTUATOR = "actuator"
     JOURNAL = "journal"
     RESTORED = "restored"

@@ -305,6 +305,9 @@ load_events_unsent_total counter: Events lost since ingest did not take them.
 load_offered_requests_per_second gauge: Mean request rate of the replay's current step.
 load_offered_events_per_second gauge: Mean event rate of the replay's current step.
 load_replay_position_ratio gauge: Part of the replay that is over; 0 before the first.
+# /metrics of every component
+exposition_pages_total counter: Pages of metrics that were written; one that comes twice is old.
+exposition_written_seconds gauge: Monotonic time at which the page was written.
 """
 
 TABLES = {

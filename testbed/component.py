@@ -9,13 +9,14 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import prometheus_client
 import uvicorn
-from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -53,7 +54,14 @@ def http_face(
 ) -> Starlette:
     """The ASGI application of a component: `/metrics`, `/knobs`, `/healthz` and its own routes."""
 
+    pages = Counter("exposition_pages", "Times that these metrics were read", registry=registry)
+    written = Gauge(
+        "exposition_written_seconds", "Monotonic time at which these metrics were written", registry=registry
+    )
+
     async def metrics(_: Request) -> Response:
+        pages.inc()
+        written.set(time.monotonic())
         return Response(prometheus_client.generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     async def healthz(_: Request) -> Response:

@@ -9,6 +9,7 @@ import typer
 
 from telemetry.cli import Begin, End, FieldOfPeriod, SeriesPatterns, Step, query_of, trace_app
 from telemetry.options import Components, Json, Out, Seed, Spec, console, out_folder, print_json, progress_bar
+from training.forecast_cli import forecast
 
 if TYPE_CHECKING:
     from envs.simulator.parameters import Parameters
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from training.search import SearchConfig
 
 app = typer.Typer()
+app.command()(forecast)
 bench_app = typer.Typer(no_args_is_help=True, help="Speed figures as ratios measured in one run.")
 
 ParametersFile = Annotated[str | None, typer.Option("--parameters", help="Simulator parameters; default: the shipped.")]
@@ -109,10 +111,11 @@ def train(
     sweep: Annotated[int | None, typer.Option(help="Instead, try so many hyperparameters into LOGS.", min=1)] = None,
     space: Annotated[Path | None, typer.Option(help="TOML file they are drawn from; default: the shipped.")] = None,
     ray: Annotated[str | None, typer.Option(help="Sweep on Ray: local, auto, or an address.")] = None,
+    guard_only: Annotated[bool, typer.Option(help="Train nothing; fit the guards of all policies in OUT.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train a PPO policy in the simulator, once for each seed, and write artifacts and model cards."""
-    from training.training_runs import TrainingRequest, sweep_hyperparameters, train_seeds
+    from training.training_runs import TrainingRequest, refit_guards, sweep_hyperparameters, train_seeds
 
     if resume and logs is None:
         raise typer.BadParameter("give the folder of what to go on with: --logs DIR", param_hint="--resume")
@@ -121,7 +124,10 @@ def train(
     folder = logs or out_folder(None, f"{'sweep' if sweep else 'train'}-{task}")
     request = TrainingRequest(task, out, config, spec, parameters, seeds, jobs, folder, resume)
     with progress_bar(f"training {task}", as_json) as bar:
-        outcome = sweep_hyperparameters(request, sweep, space, ray, bar) if sweep else train_seeds(request, bar)
+        if guard_only:
+            outcome = refit_guards(request)
+        else:
+            outcome = sweep_hyperparameters(request, sweep, space, ray, bar) if sweep else train_seeds(request, bar)
     if as_json:
         print_json(outcome.summary)
     else:
@@ -377,12 +383,36 @@ def bench_faults_command(
         raise typer.Exit(1)
 
 
+@bench_app.command("forecast")
+def bench_forecast_command(
+    train: Annotated[bool, typer.Option(help="Train a forecaster as well: half a minute.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Time to foretell 1,000 metrics at all horizons, to look at one for the first time, and to train."""
+    from telemetry.forecast_artifact import load
+    from training.bench_forecast import bench_forecast
+
+    print_json(bench_forecast(load(), train=train))
+
+
 @bench_app.command("decide")
 def bench_decide(as_json: Json = False) -> None:
     """Time of one decision, and of starting the controller's process."""
     from training.bench import bench_decision
 
     print_json(bench_decision())
+
+
+@bench_app.command("guard")
+def bench_guard_command(
+    policy: Annotated[Path | None, typer.Option(help="Folder with allocation/ and tuning/; default: shipped.")] = None,
+    traces: Annotated[Path | None, typer.Option(help="Folder of public traces; those declared as test count.")] = None,
+    as_json: Json = False,
+) -> None:
+    """False alarms of the guards of observations and readings, and what they find of what is perturbed."""
+    from training.bench_guard import bench_guard
+
+    print_json(bench_guard(policy, traces))
 
 
 @bench_app.command("prescale")

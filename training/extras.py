@@ -10,8 +10,8 @@ class MissingExtra(ImportError):
     """A library of an optional extra is not installed; one line that says how to get it."""
 
 
-def extra(module: str) -> ModuleType:
-    """Import a library of the extra `search`.
+def extra(module: str, name: str = "search") -> ModuleType:
+    """Import a library of the extra `name`.
 
     Raises:
         MissingExtra: it is not installed.
@@ -19,5 +19,5 @@ def extra(module: str) -> ModuleType:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        message = f"this search needs {error.name}, which is missing: pip install 'trimtab[search]'"
+        message = f"this needs {error.name}, which is missing: pip install 'trimtab[{name}]'"
         raise MissingExtra(message) from None

@@ -15,6 +15,7 @@ from agents.progress import Progress
 from envs.simulator.parameters import Parameters
 from envs.spec import SystemSpec
 from training.config import TrainingConfig
+from training.guard import fit_guards
 from training.learners import Failures, run_learners
 from training.sweep import RESULTS, Executor, Sweep, best_as_toml, run_sweep, sweep_table
 from training.sweep_space import Space
@@ -83,6 +84,8 @@ def train_seeds(request: TrainingRequest, on_progress: Progress | None = None) -
     """Train every seed; the best goes to OUT/TASK."""
     training = request.training()
     report = run_train(training, jobs=request.processes(len(training.config.seeds)), on_progress=on_progress)
+    # Last, since a guard is of both roles' policies together.
+    fit_all_guards(training)
     advice = f"The others are done; again: the same command with --resume --logs {request.folder}"
     summary = {
         "task": request.task,
@@ -95,6 +98,20 @@ def train_seeds(request: TrainingRequest, on_progress: Progress | None = None) -
     lines = [f"{name:32} {score:8.4f}" for name, score in report.scores.items()]
     lines += [f"{report.directory}  ({report.seconds:.0f} s; tensorboard --logdir {request.folder})"]
     return Outcome(summary, lines, report.failures, advice)
+
+
+def refit_guards(request: TrainingRequest) -> Outcome:
+    """Train nothing; fit the guards of the artifacts that are there."""
+    changed = [str(path) for path in fit_all_guards(request.training())]
+    if not changed:
+        raise TrainingError(f"there is no policy for this spec in {str(request.out)!r}")
+    return Outcome({"guards": changed}, [f"guard fitted: {path}" for path in changed], {}, "")
+
+
+def fit_all_guards(training: Training) -> list[Path]:
+    """Of the policies in the folder, and of each seed's; the folders of the artifacts."""
+    folders = [training.out, *sorted(training.out.glob("seeds/*"))]
+    return [path for folder in folders for path in fit_guards(folder, training.spec, training.parameters)]
 
 
 def sweep_hyperparameters(

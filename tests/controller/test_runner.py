@@ -2,6 +2,7 @@ import itertools
 import json
 import os
 import threading
+import time
 
 import pytest
 
@@ -65,7 +66,7 @@ def healthy(system):
     }  # fmt: skip
     for name, component in system.items():
         component.metrics |= dict.fromkeys(counters[name], 0.0) | {"process_resident_memory_bytes": 1e8}
-    system["serving"].metrics["serving_model_trained_timestamp_seconds"] = 1.0
+    system["serving"].metrics["serving_model_trained_timestamp_seconds"] = time.time() - 5.0
     system["load"].metrics |= {"load_correct_total": 5.0, "load_answered_total": 5.0}
     answer = system["load"].answer
 

@@ -1,0 +1,150 @@
+"""Opinions weighed by their own record: what each foretold of this very metric in the last week, and what came true."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from telemetry.issues import Target
+
+logger = logging.getLogger(__name__)
+
+RECORD_HOURS = 168
+"""Matured forecasts that count. Default: a week, so that a change of habit is forgotten after one."""
+LEARNING_RATE = 0.1
+"""Weight of a forecast's log loss. 1 would be Bayes' rule for independent hours; neighbouring hours are nearly one."""
+DOUBT_HOURS = 15.0
+"""Issues that count as foretold and come in advance, when probabilities are corrected by how often they came true."""
+PRIORS = (0.5, 0.1, 0.4)
+"""Weights without a record: model, hour-of-day table, persistence and season. They, `DOUBT_HOURS` and mixing odds, not
+probabilities, were chosen by Brier score on hosts and hours that are not in the test (`--backtest --development`)."""
+LEAST, MOST = 1e-3, 1.0 - 1e-3
+MIN_RECORD_HOURS = 48
+PREDICTABLE_SKILL = 0.1
+
+
+def blended(opinions: np.ndarray, truth: np.ndarray, target: Target) -> np.ndarray:
+    """One probability of several, each hour with what had come true by then (exponential weights, then one factor).
+
+    Log odds are averaged, not probabilities: opinions that agree and know different things then add up.
+
+    Args:
+        opinions: (len(PRIORS), N) probabilities at consecutive hours, in the order of `PRIORS`; NaN has no weight.
+        truth: (N,) what came true of them: 1.0, 0.0, or NaN where not known (yet).
+        target: what is foretold: an outcome is known `lead` hours later.
+
+    Returns:
+        (N,) probabilities; NaN where there is no opinion.
+    """
+    unknown = np.isnan(opinions)
+    given = np.clip(np.where(unknown, 0.5, opinions), LEAST, MOST)
+    settled = ~np.isnan(truth)
+    loss = np.where(settled, -np.log(np.where(truth == 1.0, given, 1.0 - given)), 0.0)  # (opinions, N)
+    score = np.log(PRIORS)[:, None] - LEARNING_RATE * _matured_sum(loss, target.lead)
+    score = np.where(unknown, -np.inf, score)
+    weight = np.exp(score - np.max(np.where(unknown, -np.inf, score), axis=0, initial=-1e300))
+    total = weight.sum(axis=0)
+    log_odds = (weight * np.log(given / (1.0 - given))).sum(axis=0)
+    mean = np.divide(log_odds, total, out=np.full(len(truth), np.nan), where=total > 0)
+    mixed = 1.0 / (1.0 + np.exp(-mean))
+    came = _matured_sum(np.where(settled, truth, 0.0)[None], target.lead)[0]
+    expected = _matured_sum(np.where(settled, np.nan_to_num(mixed), 0.0)[None], target.lead)[0]
+    odds = mixed / (1.0 - mixed) * (came + DOUBT_HOURS) / (expected + DOUBT_HOURS)
+    return np.asarray(odds / (1.0 + odds))
+
+
+def brier_skill(probability: np.ndarray, truth: np.ndarray) -> float:
+    """How much better than always saying the frequency that came true; 1 is perfect, NaN where nothing varies.
+
+    The frequency of the same hours is a strict reference: nobody knew it before.
+    """
+    known = ~(np.isnan(probability) | np.isnan(truth))
+    if not known.any():
+        return float("nan")
+    came = truth[known]
+    variance = float(np.mean((came - came.mean()) ** 2))
+    return 1.0 - float(np.mean((probability[known] - came) ** 2)) / variance if variance > 0 else float("nan")
+
+
+def predictable(probability: np.ndarray, truth: np.ndarray) -> bool | None:
+    """Whether a metric's issues can be foretold, by the last week's skill; None with too little record or no issue."""
+    known = ~(np.isnan(probability) | np.isnan(truth))
+    skill = brier_skill(probability[-RECORD_HOURS:], truth[-RECORD_HOURS:])
+    return None if known.sum() < MIN_RECORD_HOURS or np.isnan(skill) else bool(skill > PREDICTABLE_SKILL)
+
+
+@dataclass
+class _Pending:
+    due: float
+    probabilities: dict[str, float]
+
+
+class Record:
+    """Scores forecasts of one target against what came true, and says whose forecast to show.
+
+    The contestants are in order of preference, the last of them always there, e.g. `model`, `last_good`, `table`. The
+    first is shown that was no worse than the last in the mean, the very first also unjudged; a change is logged once.
+    """
+
+    def __init__(self, target: Target, contestants: tuple[str, ...] = ("model", "last_good", "table")) -> None:
+        self.target, self.contestants = target, contestants
+        self.shown = contestants[0]
+        self._pending: deque[_Pending] = deque()
+        self._errors: dict[str, deque[float]] = {name: deque(maxlen=RECORD_HOURS) for name in contestants}
+
+    def add(self, due: float, probabilities: dict[str, float]) -> None:
+        """Keep forecasts until they come true at `due`, in hours on any clock; NaN for a contestant that is missing."""
+        self._pending.append(_Pending(due, probabilities))
+
+    def settle(self, now: float, truth: float) -> str:
+        """Score what was due at or before `now`; give `truth` hour by hour. Returns the contestant to show.
+
+        Args:
+            now: hours, on the clock of `add`.
+            truth: 1.0 or 0.0; NaN, where it is not known, drops the forecasts unscored.
+        """
+        while self._pending and self._pending[0].due <= now:
+            due = self._pending.popleft()
+            if due.due == now and truth == truth:  # older ones were never settled, e.g. across a restart
+                for name, probability in due.probabilities.items():
+                    if probability == probability:
+                        self._errors[name].append((probability - truth) ** 2)
+        self._choose()
+        return self.shown
+
+    def metrics(self) -> dict[str, float]:
+        """Mean squared errors and which contestant is shown, as metrics of this target's horizon."""
+        label = f'{{horizon="{self.target.name}"'
+        found = {
+            f'forecast_brier_ratio{label},source="{name}"}}': sum(errors) / len(errors)
+            for name, errors in self._errors.items()
+            if errors
+        }
+        return found | {f"forecast_fallback_ratio{label}}}": float(self.shown != self.contestants[0])}
+
+    def _choose(self) -> None:
+        *others, last = self.contestants
+        base = self._mean(last)
+        judged = {name: self._mean(name) <= base for name in others if len(self._errors[name]) >= MIN_RECORD_HOURS}
+        good = [name for name in others if judged.get(name, name == others[0])]  # a new model is believed at first
+        chosen = good[0] if good else last
+        if chosen != self.shown:
+            logger.warning(
+                "forecast %s: %s instead of %s; Brier score %.4f, of the %s %.4f",
+                self.target.name, chosen, self.shown, self._mean(self.shown), last, base,
+            )  # fmt: skip
+            self.shown = chosen
+
+    def _mean(self, name: str) -> float:
+        errors = self._errors[name]
+        return sum(errors) / len(errors) if errors else float("nan")
+
+
+def _matured_sum(values: np.ndarray, lead: int) -> np.ndarray:
+    """(k, N) -> sums over the last RECORD_HOURS columns that are at least `lead` before each column."""
+    summed = np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)
+    end = np.maximum(np.arange(values.shape[1]) - lead + 1, 0)
+    return np.asarray(summed[:, end] - summed[:, np.maximum(end - RECORD_HOURS, 0)])

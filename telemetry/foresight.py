@@ -1,0 +1,124 @@
+"""The next day of a watched metric: probabilities of issues, the levels ahead, and how far both can be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from telemetry.climatology import past_of
+from telemetry.forecast import MIN_MODEL_HOURS, VALID_SECONDS, Forecaster, table_probabilities
+from telemetry.forecast_baselines import PERSISTENCE_AND_SEASON, baselines
+from telemetry.forecast_record import RECORD_HOURS, blended, brier_skill, predictable
+from telemetry.issues import DAY_HOURS, TARGETS, issues, labels
+from telemetry.leak_trend import TimeToLimit, time_to_limit
+from telemetry.trajectory import Trajectory, trajectory
+
+MODEL, TABLE, NOTHING = "model", "table", "too little history"
+
+
+@dataclass(frozen=True)
+class Chance:
+    """One target of one metric.
+
+    Attributes:
+        probability: of an issue, as shown; NaN where less than a day is known.
+        table: what the hour-of-day table says.
+        source: `model`, or `table` for a young metric, one on which the model lost to the table in the last week, and
+            one that is not predictable.
+        predictable: skill above 0.1 in the last week; None where that cannot be told, as without an issue in it.
+        skill: of what is shown, see `brier_skill`.
+        alarm: whether the forecaster's card calls it confident: 95 of 100 such forecasts came true where it was made.
+    """
+
+    probability: float
+    table: float
+    source: str
+    predictable: bool | None
+    skill: float
+    alarm: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Foresight:
+    """What is foretold of one metric.
+
+    Attributes:
+        metric: its name.
+        limit: over which it has an issue, in its unit.
+        now: newest level that is known.
+        made_at: end of the newest hour, seconds.
+        chances: by target.
+        levels: of the next 24 hours.
+        until_limit: where it grows steadily towards the limit.
+    """
+
+    metric: str
+    limit: float
+    now: float
+    made_at: float
+    chances: dict[str, Chance]
+    levels: Trajectory
+    until_limit: TimeToLimit | None
+
+    @property
+    def expires_at(self) -> float:
+        """Time from which it must not be used any more, seconds."""
+        return self.made_at + VALID_SECONDS
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs; NaN where nothing is known."""
+        return {
+            "metric": self.metric, "limit": self.limit, "now": self.now, "made_at": self.made_at,
+            "expires_at": self.expires_at,
+            "horizons": {name: vars(chance) for name, chance in self.chances.items()},
+            "levels": {name: part.tolist() for name, part in vars(self.levels).items()},
+            "until_limit": vars(self.until_limit) if self.until_limit else None,
+        }  # fmt: skip
+
+
+def foresee(metric: str, levels: np.ndarray, limit: float, made_at: float, forecaster: Forecaster) -> Foresight:
+    """Foretell one metric; its last week is foretold again, hour by hour, to know how far to trust what is said now.
+
+    Args:
+        metric: its name.
+        levels: (H,) hourly, see `hourly_levels`; the newest last, NaN where unknown, at least one.
+        limit: in the metric's unit.
+        made_at: end of the newest hour, seconds.
+        forecaster: may be without models; the table then speaks alone.
+    """
+    newest = len(levels) - 1
+    origins = np.arange(max(newest - RECORD_HOURS - DAY_HOURS + 1, 0), newest + 1)
+    past, limits = past_of(levels, origins), np.full(len(origins), limit)
+    model, table = forecaster.probabilities(past, limits), table_probabilities(past, limits)
+    issue = issues(levels, limit)
+    grown = bool(forecaster.models) and int(np.count_nonzero(~np.isnan(levels))) >= MIN_MODEL_HOURS
+    chances = {}
+    for target in TARGETS:
+        cells = baselines(issue, target, int(max(origins[0], newest // 2)), origins)[PERSISTENCE_AND_SEASON]
+        truth = labels(issue, target)[origins]
+        said = blended(np.stack([model[target.name], table[target.name], cells]), truth, target)
+        threshold = forecaster.card.get("thresholds", {}).get(target.name, {}).get("confident")
+        chances[target.name] = _chance(said, table[target.name], truth, threshold, grown=grown)
+    finite = levels[~np.isnan(levels)]
+    now = float(finite[-1]) if len(finite) else float("nan")
+    return Foresight(metric, limit, now, made_at, chances, trajectory(levels), time_to_limit(levels, limit))
+
+
+def _chance(said: np.ndarray, table: np.ndarray, truth: np.ndarray, threshold: float | None, *, grown: bool) -> Chance:
+    known = ~np.isnan(truth) & ~np.isnan(table)
+    lost = bool(known.any()) and _error(said[known], truth[known]) > _error(table[known], truth[known])
+    shown = table if lost or not grown else said
+    if np.isnan(table[-1]):
+        return Chance(float("nan"), float("nan"), NOTHING, None, float("nan"))
+    can_tell = predictable(shown, truth)
+    if can_tell is False:
+        shown = table
+    source = MODEL if shown is said else TABLE
+    alarm = source == MODEL and threshold is not None and bool(shown[-1] >= threshold)
+    return Chance(float(shown[-1]), float(table[-1]), source, can_tell, brier_skill(shown, truth), alarm)
+
+
+def _error(probability: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.mean((probability - truth) ** 2))

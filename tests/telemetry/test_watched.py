@@ -1,0 +1,40 @@
+"""Hourly levels out of recordings and trace files."""
+
+import numpy as np
+import pytest
+
+from telemetry.query import QueryError
+from telemetry.trace import Trace
+from telemetry.watched import watched_series
+
+START = 1_700_006_400.0  # a whole hour
+TIMES = np.arange(0, 4 * 3600, 60.0)
+
+
+@pytest.fixture
+def recording(tmp_path):
+    values = np.stack([np.repeat([1.0, 2.0, 3.0, 4.0], 60), TIMES * 5.0], axis=1)
+    names = ("load_ratio", "requests_total")
+    trace = Trace(TIMES, values, names, np.zeros((len(TIMES), 0)), (), {"wall_start": START})
+    trace.save(tmp_path / "run.parquet")
+    return tmp_path / "run.parquet"
+
+
+def test_gauges_are_read_by_the_hour_and_counters_as_growth_per_second(recording):
+    found = {one.name: one for one in watched_series(recording)}
+    assert found["load_ratio"].levels.tolist() == [1.0, 2.0, 3.0, 4.0]
+    assert found["requests_total"].levels == pytest.approx([5.0] * 4)
+    assert found["load_ratio"].end == START + 4 * 3600
+
+
+def test_patterns_choose_series(recording):
+    assert [one.name for one in watched_series(recording, ("load*",))] == ["load_ratio"]
+    with pytest.raises(QueryError, match="nothing matches queue"):
+        watched_series(recording, ("queue*",))
+
+
+def test_trace_files_of_other_formats_are_read(tmp_path):
+    rows = "\n".join(f"{second},{second // 3600}" for second in range(0, 3 * 3600, 600))
+    (tmp_path / "load.csv").write_text(f"timestamp,value\n{rows}\n")
+    (found,) = watched_series(tmp_path / "load.csv")
+    assert found.levels.tolist() == [0.0, 1.0, 2.0]
