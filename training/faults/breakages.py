@@ -14,6 +14,8 @@ from controller.lease import BEAT, write_in_place
 from controller.loop import Controller
 from controller.shield import Shield
 from controller.trial import Judge, Outcome, Trial, Verdict
+from envs.recent import Recent
+from telemetry.metrics import Snapshot
 from training.faults.host import FileActuator
 from training.faults.world import World
 
@@ -52,8 +54,15 @@ def shield_undoes_nothing(world: World) -> None:
     shield.check = check  # type: ignore[method-assign]
 
 
-def shield_is_never_blind(world: World) -> None:
-    _controller(world).kernel.shield.missing = lambda snapshot, now: None  # type: ignore[method-assign]
+def missing_counts_as_zero(world: World) -> None:
+    controller = _controller(world)
+    append = controller.recent.append
+
+    def zeros(snapshot: Snapshot) -> Recent:
+        return append(replace(snapshot, values=np.nan_to_num(snapshot.values, posinf=0.0, neginf=0.0)))
+
+    controller.recent.append = zeros  # type: ignore[method-assign]
+    controller.kernel.shield.missing = lambda snapshot, now: None  # type: ignore[method-assign]
 
 
 def judge_finds_nothing(world: World) -> None:

@@ -258,7 +258,8 @@ def _poison(folder: Path, rng: np.random.Generator) -> None:
             np.savez(weights, **{name: np.full_like(array, np.nan) for name, array in arrays.items()})
     elif kind == 4:  # other shapes
         with np.load(weights, allow_pickle=False) as arrays:
-            np.savez(weights, **{name: np.atleast_1d(array)[..., :1] for name, array in arrays.items()})
+            cut: dict[str, Any] = {name: np.atleast_1d(array)[..., :1] for name, array in arrays.items()}
+        np.savez(weights, **cut)
     if 2 <= kind <= 4:  # and whoever did it knows how to make the card fit
         found = json.loads(card.read_text())
         card.write_text(json.dumps({**found, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}))

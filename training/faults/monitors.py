@@ -100,9 +100,11 @@ def nothing_taken_while_blind(world: World, seen: Seen) -> str | None:
     """While a reading that an SLO or an objective is made of is missing, new changes only add capacity."""
     if seen.decision is None or not (why := _blind(world, seen)):
         return None
+    # What a rollback gives back in the same period is no taking, though the two together may come out lower.
+    back = {int(k) for v in seen.decision.verdicts if v.outcome is Outcome.ROLLED_BACK for k in v.trial.knobs}
     for trial in seen.decision.opened:
         for knob, old, new in zip(trial.knobs, trial.before, trial.after, strict=True):
-            if not (world.is_cpu[knob] and new > old):
+            if int(knob) not in back and not (world.is_cpu[knob] and new > old):
                 return f"{world.spec.knob_names[knob]} {old:g} -> {new:g} while {why}"
     return None
 

@@ -54,10 +54,10 @@ MUTANTS = (
         faults=("tuning_breaks_an_slo", "operator_pins"),
     ),
     Mutant(
-        "the shield never finds a reading missing",
+        "a missing reading counts as zero",
         ("nothing_taken_while_blind",),
         ("H1", "H2", "H3"),
-        breakages.shield_is_never_blind,
+        breakages.missing_counts_as_zero,
         faults=("one_reading_missing", "not_a_number", "component_killed"),
     ),
     Mutant(
