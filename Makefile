@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check format train test-ray clean
+.PHONY: demo test check format train test-ray test-qemu clean
 
 demo: $(INSTALLED) ## the main job: shipped policies against the static default on a real learning system
 	$(BIN)/trimtab demo
@@ -25,6 +25,9 @@ format: $(INSTALLED)
 test-ray: $(INSTALLED) ## sweeps on a real Ray of this machine
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[ray]'
 	$(BIN)/python -m pytest -m ray
+
+test-qemu: ## the actuators on cgroup v2 and under systemd, in a virtual machine (needs Debian, qemu-system-x86)
+	$(PYTHON) tests/qemu/run.py
 
 train: $(INSTALLED) ## make the shipped policies again, the best of five seeds each; the tuning policy meets the allocation just made
 	$(BIN)/trimtab train --task allocation --out models

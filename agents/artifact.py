@@ -3,7 +3,7 @@
 | file | holds |
 |---|---|
 | `policy.npz` | `weight_i`, `bias_i` of each layer, `golden_observation` and the `golden_action` that answers it |
-| ... | `guard_*`: what tells observations unlike those of training (`agents.novelty`); older artifacts have none |
+| | `guard_*`: what tells observations unlike those of training (`agents.novelty`); older artifacts have none |
 | `policy.json` | role, spec fingerprint, labels, layer sizes, sha256 of the npz, and how the policy was trained |
 | `card.md` | the same for people, rendered from `policy.json` |
 """

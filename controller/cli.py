@@ -134,11 +134,18 @@ def control_rollback(
 
 
 @control_app.command("revert")
-def control_revert(state_dir: StateDir = Path("runs/control")) -> None:
+def control_revert(
+    state_dir: StateDir = Path("runs/control"),
+    offline: Annotated[bool, typer.Option(help="Take back what a controller that is gone has left.")] = False,
+) -> None:
     """Go back to the setting found at start; the policies begin again from there."""
     from controller.commands import request_revert
+    from controller.guard import take_back_offline
 
-    request_revert(state_dir)
+    if offline:
+        print(take_back_offline(state_dir))
+    else:
+        request_revert(state_dir)
 
 
 @control_app.command("kill")
@@ -268,3 +275,35 @@ def control_explain(id: str, state_dir: StateDir = Path("runs/control")) -> None
     from controller.commands import explain
 
     print(explain(state_dir, id))
+
+
+@control_app.command("serve")
+def control_serve(
+    state_dir: StateDir = Path("runs/control"),
+    port: Annotated[int | None, typer.Option(help="Of 127.0.0.1; 0 for any free one. Default: 9106.")] = None,
+    socket: Annotated[Path | None, typer.Option(help="A unix socket instead, for this user alone.")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="Default: tokens.json in the state folder.")] = None,
+) -> None:
+    """The HTTP face of a controller, in a process of its own: health, metrics, decisions, and commands by token."""
+    from controller.face_server import serve
+
+    logging.getLogger("controller").setLevel(logging.INFO)
+    serve(state_dir, port=9106 if port is None and socket is None else port, path=socket, token_file=token_file)
+
+
+@app.command("report")
+@control_app.command("report")
+def report(
+    state_dir: StateDir = Path("runs/control"),
+    since: Annotated[str, typer.Option(help="Such as 2h, 7d, 2026-01-31 or 2026-01-31T12:00 (UTC).")] = "",
+    as_json: Json = False,
+) -> None:
+    """What the controller did and what it was worth, from its journal."""
+    from controller.report import lines
+    from controller.report import report as report_of
+
+    found = report_of(state_dir, since)
+    if as_json:
+        print_json(found.plain())
+    else:
+        print("\n".join(lines(found)))

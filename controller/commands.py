@@ -21,7 +21,7 @@ from controller.journal import Journal
 from controller.journal import explain as explain_records
 from telemetry.processes import process_start
 
-JOURNAL, STATUS = "journal.jsonl", "status.json"
+JOURNAL, STATUS, METRICS, TOKENS = "journal.jsonl", "status.json", "metrics.prom", "tokens.json"
 FORECAST = "forecast.json"
 """What `trimtab forecast --json` last wrote; see `controller.prescale.read_alarms`."""
 PAUSE, MODE, PINS, ROLLBACK, REVERT, KILL = "pause", "mode", "pins.json", "rollback", "revert", "kill"
@@ -40,13 +40,16 @@ def status(state_dir: str | Path) -> dict[str, Any]:
     path = Path(state_dir) / STATUS
     try:
         content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise ValueError("no JSON object")
+        pid = int(content.get("pid", 0))
     except FileNotFoundError:
         raise CommandError(
             f"no controller has run with state directory {str(state_dir)!r} (no {STATUS} there)"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise CommandError(f"cannot read {path}: {error}") from None
-    alive = process_start(int(content.get("pid", 0))) == content.get("process_start", -1)
+    alive = process_start(pid) == content.get("process_start", -1)
     return {**content, "running": alive}
 
 

@@ -11,8 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.actuators.cgroup import CgroupCpu, CpuHierarchy
+from controller.actuators import systemd
+from controller.actuators.actuator import Actuator
+from controller.actuators.cgroup import CgroupCpu
+from controller.actuators.choose import LIMITS
+from controller.actuators.group import WorkloadGroup
+from controller.actuators.hierarchy import Hierarchy
+from controller.actuators.limits import CgroupLimit
+from controller.actuators.network import NetworkRate
 from controller.actuators.process import ProcessCpu
+from controller.actuators.process_limits import Affinity, IoPriority, Nice, Rlimit
 from controller.components import Component
 from controller.guard import Guard
 from controller.journal import Journal
@@ -50,8 +58,17 @@ def examine(state_dir: str | Path, sleep: Callable[[float], None] = time.sleep) 
         ("clock", True, _clock),
         ("journal", True, lambda: _journal(Path(state_dir))),
         ("lease and warden", True, lambda: _warden(Path(state_dir), sleep)),
-        ("cpu quota by control group", False, _control_group),
-        ("cpu weight without privilege", False, _autogroup),
+        ("cpu, by quota", False, lambda: _probe(_quota)),
+        ("cpu, without privilege", False, lambda: _probe(lambda c: ProcessCpu("doctor", "cpu", c, uncapped=1.0))),
+    ]
+    tried += [(name, False, _limit(kind)) for name, kind in LIMITS.items()]
+    tried += [
+        ("processors, without privilege", False, lambda: _probe(lambda c: Affinity("doctor", "processors", c))),
+        ("io_priority", False, lambda: _probe(lambda c: IoPriority("doctor", "io_priority", c))),
+        ("nice", False, lambda: _probe(lambda c: Nice("doctor", "nice", c), new_session=False)),
+        ("rlimit", False, lambda: _probe(lambda c: Rlimit("doctor", "rlimit", c, unlimited=1e9, target="nofile"))),
+        ("network", False, _network),
+        ("systemd units", False, _systemd),
     ]
     return [_try(name, needed, attempt) for name, needed, attempt in tried]
 
@@ -96,28 +113,72 @@ def _warden(directory: Path, sleep: Callable[[float], None]) -> str:
             guard.close()
 
 
-def _control_group() -> str:
-    with _process() as component:
-        capability = CgroupCpu("doctor", "cpu", component, CpuHierarchy.detect(), uncapped=1.0, total=1.0).probe()
-    if not capability.available:
-        raise RuntimeError(capability.reason)
-    return capability.reason
+def _quota(component: Component) -> Actuator:
+    return CgroupCpu("doctor", "cpu", component, Hierarchy.detect(), uncapped=1.0, total=1.0)
 
 
-def _autogroup() -> str:
-    with _process() as component:
-        capability = ProcessCpu("doctor", "cpu", component, uncapped=1.0).probe()
+def _limit(kind: type[CgroupLimit]) -> Callable[[], str]:
+    def make(component: Component) -> Actuator:
+        hierarchy = Hierarchy.detect(kind.NAMES[0], unified_name=kind.NAMES[1])
+        group = WorkloadGroup("doctor", component, hierarchy)
+        return kind("doctor", "limit", hierarchy, group, unlimited=0.0 if kind.NAMES[0] == "freezer" else 1e12)
+
+    return lambda: _probe(make)
+
+
+def _network() -> str:
+    """On a network namespace made for it, so that no interface in use is touched."""
+    with _process("unshare", "--net") as component:
+        return _reason(NetworkRate("doctor", "network", component, unlimited=1e9, target="lo"))
+
+
+def _systemd() -> str:
+    if not systemd.SYSTEMD.is_dir():
+        raise RuntimeError("systemd is not the init process here")
+    done = subprocess.run(["systemctl", "is-system-running"], capture_output=True, text=True, timeout=5, check=False)
+    if not done.stdout.strip():
+        raise RuntimeError(f"systemctl: {' '.join(done.stderr.split())}")
+    return f"limits of units are set as their properties (systemd is {done.stdout.strip()})"
+
+
+def _probe(make: Callable[[Component], Actuator], *, new_session: bool = True) -> str:
+    with _process(new_session=new_session) as component:
+        return _reason(make(component))
+
+
+def _reason(actuator: Actuator) -> str:
+    capability = actuator.probe()
     if not capability.available:
         raise RuntimeError(capability.reason)
     return capability.reason
 
 
 @contextmanager
-def _process() -> Iterator[Component]:
-    """A process of its own session to try things on."""
-    process = subprocess.Popen(["sleep", "60"], start_new_session=True, env={"PATH": os.environ.get("PATH", "")})
+def _process(*command: str, new_session: bool = True) -> Iterator[Component]:
+    """A process of its own to try things on.
+
+    Args:
+        command: to start it with, before `sleep`.
+        new_session: whether it leads a session of its own, as components do.
+    """
+    environment = {"PATH": os.environ.get("PATH", "")}
+    process = subprocess.Popen(
+        [*command, "sleep", "60"], start_new_session=new_session, env=environment, stderr=subprocess.DEVNULL
+    )
     try:
+        end = time.monotonic() + 1.0
+        while command and process.poll() is None and _name(process.pid) != "sleep" and time.monotonic() < end:
+            time.sleep(0.001)
+        if process.poll() is not None:
+            raise RuntimeError(f"{' '.join(command)} is not permitted here")
         yield Component("doctor", "", process.pid, process_start(process.pid))
     finally:
         process.kill()
         process.wait()
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""

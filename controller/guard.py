@@ -85,6 +85,11 @@ class Guard:
             raise
         self._start_warden()
 
+    @property
+    def warden_pid(self) -> int:
+        """Process id of the warden; 0 without one."""
+        return 0 if self._warden is None else self._warden.pid
+
     def problem(self) -> str | None:
         """Why nothing new may be changed; None if it may. A warden that is gone or hangs is started again."""
         if self.lost:
@@ -212,6 +217,35 @@ class Guard:
         for descriptor in self._locks:
             os.close(descriptor)
         self._locks = []
+
+
+def take_back_offline(directory: str | Path) -> str:
+    """Take back what a controller that is gone has left, where none is to be started; may be called twice.
+
+    Args:
+        directory: of the controller.
+
+    Returns:
+        What was done, one line.
+
+    Raises:
+        GuardError: a controller is running, or something cannot be taken back now.
+    """
+    if not Path(directory).is_dir():
+        return f"no state directory {str(directory)!r}: nothing was left"
+    lock = _only_writer(Path(directory) / WRITER_LOCK)
+    try:
+        lease = read_lease(str(directory))
+        if lease is None:
+            return "nothing was left"
+        problems = take_back(str(directory), lease, "offline, after the controller")
+        if problems:
+            raise GuardError(
+                f"{len(problems)} of {len(lease['steps'])} steps failed, the first: {problems[0]}; try again"
+            )
+        return f"{len(lease['steps'])} steps of controller {lease.get('owner')} were taken back"
+    finally:
+        os.close(lock)
 
 
 def _only_writer(path: Path) -> int:

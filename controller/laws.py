@@ -53,7 +53,7 @@ class Law:
         name: for journal and metrics.
         needs: metrics that it reads; without all of them in the spec it does not apply.
         suspects: those that are not believed when it is broken.
-        broken: how it is broken, in words; empty while it holds, None is not used. Readings are all finite.
+        broken: how it is broken, in words; empty while it holds. All readings of the window are finite.
     """
 
     name: str

@@ -47,6 +47,7 @@ class LivePlant:
         wall_clock: seconds since 1970, for the age of the model.
         extra_sources: read in every sweep besides the components; None takes the host's.
         actuators: None picks the best that work here.
+        own_actuators: the caller's, for the knobs that they have, such as `CallbackKnobs`.
 
     Raises:
         PlantError: a component that the spec needs is not there, or the spec has a metric that nothing tells.
@@ -62,6 +63,7 @@ class LivePlant:
         wall_clock: Callable[[], float] = time.time,
         extra_sources: Sequence[Source] | None = None,
         actuators: Actuators | None = None,
+        own_actuators: Sequence[Actuator] = (),
     ) -> None:
         self.spec = spec
         self._clock, self._sleep, self._wall_clock = clock, sleep, wall_clock
@@ -88,7 +90,7 @@ class LivePlant:
         self.last_sweep: Sweep | None = None
         self._before: Sweep | None = None
         self._check_metrics()
-        self.actuators = build_actuators(spec, self._components) if actuators is None else actuators
+        self.actuators = actuators or build_actuators(spec, self._components, own=own_actuators)
         self._setting = self._scaling.low.copy()
         try:
             for actuator in self.actuators.used:

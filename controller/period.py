@@ -85,7 +85,9 @@ class Inputs:
             "opportunities": [opportunity.record() for opportunity in self.opportunities],
             "floors": {name: [number(floor.cores), floor.why] for name, floor in self.floors.items()},
         }
-        asked = {} if self.rollback is None else {"rollback": self.rollback}
+        asked: dict[str, Any] = {} if self.rollback is None else {"rollback": self.rollback}
+        day = float(self.snapshot.day)
+        asked |= {} if math.isnan(day) else {"day": day}  # 0 is midnight, when a window may begin
         return always | {key: value for key, value in sometimes.items() if value} | asked
 
     @classmethod
@@ -98,7 +100,7 @@ class Inputs:
         same = ("paused", "killed", "rollback", "revert", "no_right", "lost")
         return cls(
             _float(plain["now"]),
-            Snapshot(_float(plain["time"]), array_of(plain["values"])),
+            Snapshot(_float(plain["time"]), array_of(plain["values"]), _float(plain.get("day"))),
             array_of(plain["before"]),
             Mode(plain["mode"]),
             proposals={Role(role): array_of(setting) for role, setting in plain.get("proposals", {}).items()},

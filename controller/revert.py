@@ -9,6 +9,12 @@ A step is a JSON object with a `kind`; every kind is idempotent, and does nothin
 | `group` | `path`, `refuge` | moves the processes of a control group to `refuge` and removes it |
 | `autogroup` | `pid`, `start`, `nice` | sets the nice value of a session |
 | `affinity` | `pid`, `start`, `cpus` | lets all threads of a process tree run on `cpus` again |
+| `systemd` | `unit`, `assignments` | sets properties of a unit, until the next start of the host |
+| `nice` | `pid`, `start`, `nice` | sets the nice value of all threads of a process tree |
+| `io_priority` | `pid`, `start`, `value` | sets the I/O priority of all threads of a process tree |
+| `rlimit` | `pid`, `start`, `resource`, `soft` | sets the soft limit of all processes of a tree |
+| `knobs` | `path`, `text`, `values`, `signal`, `pid`, `start` | puts keys of a JSON or TOML file back, and signals |
+| `qdisc` | `interface`, `pid`, `start` | takes our queueing discipline from an interface of a process |
 """
 
 from __future__ import annotations
@@ -17,17 +23,22 @@ import contextlib
 import errno
 import json
 import os
+import resource
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from controller import knob_file, syscalls
 from telemetry.processes import process_start, process_tree, thread_ids
 
 Step = Mapping[str, Any]
 
 ANSWER_SECONDS = 0.5
 """For one component's whole answer: three of them that hang must not use up the second that a revert may take."""
+
+SYSTEMD_SECONDS = 3.0
 
 
 class RevertError(RuntimeError):
@@ -58,6 +69,8 @@ def revert(step: Step) -> None:
     """
     kinds: dict[str, Callable[[Step], None]] = {
         "http": _http, "file": _file, "group": _group, "autogroup": _autogroup, "affinity": _affinity,
+        "systemd": _systemd, "nice": _nice, "io_priority": _io_priority, "rlimit": _rlimit, "knobs": _knobs,
+        "qdisc": _qdisc,
     }  # fmt: skip
     kind = step.get("kind")
     if kind not in kinds:
@@ -146,6 +159,59 @@ def _affinity(step: Step) -> None:
         for thread in thread_ids(pid):
             with contextlib.suppress(ProcessLookupError):  # the thread ended
                 os.sched_setaffinity(thread, cpus)
+
+
+def _systemd(step: Step) -> None:
+    command = ["systemctl", "--no-ask-password", "set-property", "--runtime", str(step["unit"])]
+    try:
+        done = subprocess.run(
+            [*command, *map(str, step["assignments"])], capture_output=True, timeout=SYSTEMD_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise RevertError(f"systemctl does not answer within {SYSTEMD_SECONDS} s") from None
+    if done.returncode and b"not loaded" not in done.stderr and b"not found" not in done.stderr:
+        raise RevertError(f"{step['unit']}: {done.stderr.decode(errors='replace')}")
+
+
+def _nice(step: Step) -> None:
+    for thread in _threads(step):
+        with contextlib.suppress(ProcessLookupError):  # the thread ended
+            os.setpriority(os.PRIO_PROCESS, thread, int(step["nice"]))
+
+
+def _io_priority(step: Step) -> None:
+    for thread in _threads(step):
+        with contextlib.suppress(ProcessLookupError):
+            syscalls.set_io_priority(thread, int(step["value"]))
+
+
+def _rlimit(step: Step) -> None:
+    for pid in [] if _gone(step) else process_tree(int(step["pid"])):
+        with contextlib.suppress(ProcessLookupError):
+            hard = resource.prlimit(pid, int(step["resource"]))[1]
+            resource.prlimit(pid, int(step["resource"]), (int(step["soft"]), hard))
+
+
+def _knobs(step: Step) -> None:
+    try:
+        written = knob_file.restore(str(step["path"]), str(step["text"]), step["values"])
+    except knob_file.KnobFileError as error:
+        raise RevertError(str(error)) from None
+    if written and step.get("signal") and not _gone(step):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(step["pid"]), int(step["signal"]))
+
+
+def _qdisc(step: Step) -> None:
+    if _gone(step):
+        return  # its network went with it
+    pid = int(step.get("pid", 0))  # 0: the network is ours too
+    with syscalls.network_of(pid) if pid else contextlib.nullcontext():
+        syscalls.delete_qdisc(str(step["interface"]))
+
+
+def _threads(step: Step) -> list[int]:
+    return [] if _gone(step) else [thread for pid in process_tree(int(step["pid"])) for thread in thread_ids(pid)]
 
 
 def _gone(step: Step) -> bool:

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from typing import Any
 from agents.artifact import load
 from agents.heuristics.fallback import fallback_policy
 from agents.policy import Policy
+from controller.actuators.actuator import Actuator
 from controller.commands import (
     FORECAST,
     JOURNAL,
     KILL,
+    METRICS,
     MODE,
     PAUSE,
     REVERT,
@@ -37,9 +39,12 @@ from controller.guard import Guard, GuardConfig
 from controller.journal import Journal
 from controller.live_plant import LivePlant
 from controller.loop import Controller, ControllerConfig
-from controller.policy_host import PolicyHost, PolicyHostError
+from controller.own_cost import Limits, OwnCost
+from controller.own_metrics import OwnMetrics
+from controller.policy_host import HostedPolicy, PolicyHost, PolicyHostError
 from controller.prescale import read_alarms
 from controller.reverts import Reverts
+from controller.sd_notify import Notifier
 from envs.spec import Role, SystemSpec
 from envs.task import Task
 from telemetry.processes import boot_id, boot_seconds, process_start
@@ -58,6 +63,8 @@ def run_controller(
     after_step: Callable[[Controller, Decision], None] | None = None,
     config: ControllerConfig | None = None,
     guard_config: GuardConfig | None = None,
+    limits: Limits | None = None,
+    own_actuators: Sequence[Actuator] = (),
 ) -> None:
     """Control a running learning system until SIGTERM, SIGINT or `stop`; then restore the setting found at start.
 
@@ -73,6 +80,8 @@ def run_controller(
         after_step: called after each period, on the loop's thread.
         config: limits and windows.
         guard_config: times of lease and warden.
+        limits: what the controller itself may cost.
+        own_actuators: for knobs of the program that this runs in; see `CallbackKnobs`.
 
     Raises:
         PlantError: the system cannot be read or set at all.
@@ -91,7 +100,7 @@ def run_controller(
         reverts = Reverts(directory)
         reverts.tell(journal)
         # CLOCK_BOOTTIME, unlike the monotonic clock, goes on while the host is suspended: readings get old then too.
-        plant = LivePlant(spec, components, clock=boot_seconds)
+        plant = LivePlant(spec, components, clock=boot_seconds, own_actuators=own_actuators)
         logger.info("actuators:\n%s", plant.actuators.report())
         atexit.register(plant.close)
         stack.callback(atexit.unregister, plant.close)
@@ -101,18 +110,37 @@ def run_controller(
         controller = Controller(
             plant, policies, fallback, journal, mode=mode, config=config, guard=guard, clock=boot_seconds
         )
-        files = CommandFiles(directory, controller, plant)
+        cost = OwnCost(lambda: _own_processes(guard, policies), limits)
+        files = CommandFiles(directory, controller, plant, cost)
         controller.heed = files.obey
+        notifier = Notifier.from_environment()
+        stack.callback(notifier.stopping)  # before anything is closed
 
         def finish_period(decision: Decision) -> None:
-            files.write_status()
+            files.finish_period(decision)
             reverts.tell(journal)
+            notify(notifier, controller)
             if after_step is not None:
                 after_step(controller, decision)
 
         with _obeying_signals(stop, directory):
             files.obey()
             controller.run(stop, finish_period)
+
+
+def notify(notifier: Notifier, controller: Controller) -> None:
+    """Tell systemd about a period that was completed: only one that was written down feeds its watchdog."""
+    problem = controller.conditions.active.get("journal")
+    if problem is None:
+        notifier.healthy(f"mode {controller.mode}{', killed' if controller.killed else ''}")
+    else:
+        notifier.unhealthy(f"journal: {problem[1]}")
+
+
+def _own_processes(guard: Guard, policies: Mapping[Role, Policy]) -> dict[str, int]:
+    """The processes that belong to the controller."""
+    hosts = [policy.host.pid for policy in policies.values() if isinstance(policy, HostedPolicy)]
+    return {"controller": os.getpid(), "warden": guard.warden_pid, **({"policies": hosts[0]} if hosts else {})}
 
 
 def load_policies(models_dir: str | Path, spec: SystemSpec) -> dict[Role, Policy]:
@@ -162,10 +190,12 @@ class CommandFiles:
         directory: with the command files; see `controller.commands`.
         controller: that obeys.
         plant: whose actuators are reported.
+        cost: measured once per period.
     """
 
-    def __init__(self, directory: Path, controller: Controller, plant: LivePlant) -> None:
+    def __init__(self, directory: Path, controller: Controller, plant: LivePlant, cost: OwnCost) -> None:
         self._directory, self._controller, self._plant = directory, controller, plant
+        self._cost, self._metrics = cost, OwnMetrics()
         self._mode_text = ""
         self._last_pins: dict[str, Pin] = {}
         self._started_at = time.time()
@@ -198,10 +228,16 @@ class CommandFiles:
             controller.revert()
             (self._directory / REVERT).unlink(missing_ok=True)
 
-    def write_status(self) -> None:
-        """What `status` shows; a disk that is full costs the status, not the loop."""
+    def finish_period(self, decision: Decision) -> None:
+        """Write what `status` and `control serve` show; a disk that is full costs the files, not the loop."""
+        controller = self._controller
+        self._cost.measure()
+        controller.conditions.note("own cost", self._cost.problem(), boot_seconds())
+        self._metrics.count(decision)
+        figures = self._metrics.text(controller, self._plant.missed_periods, self._cost)
         try:
             write_atomically(self._directory / STATUS, json.dumps(self._status(), allow_nan=False))
+            write_atomically(self._directory / METRICS, figures)
         except OSError as error:
             logger.debug("cannot write the status: %s", error)
 
@@ -213,6 +249,8 @@ class CommandFiles:
             "process_start": process_start(os.getpid()),
             "started_at": self._started_at,
             "updated_at": time.time(),
+            "completed_at": boot_seconds(),
+            "period_seconds": controller.spec.control_period_seconds,
             "mode": controller.mode,
             "killed": controller.killed,
             "paused": controller.paused,
@@ -226,6 +264,8 @@ class CommandFiles:
             "reasons": [str(reason) for reason in decision.reasons] if decision else [],
             "availability": controller.availability,
             "missed_periods": self._plant.missed_periods,
+            "cpu_used_cores": round(self._cost.cpu_cores, 4),
+            "resident_bytes": {name: usage.resident_bytes for name, usage in self._cost.usage.items()},
             "root": self._plant.actuators.enforced,
             "actuators": self._plant.actuators.report().splitlines(),
         }

@@ -9,6 +9,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import ArrayLike
 
+from controller.cost import CostGate
 from envs.scaling import KnobScaling
 from envs.spec import SystemSpec
 from telemetry.metrics import Snapshot
@@ -30,6 +31,7 @@ class Reason(StrEnum):
     FLAPPING = "flapping"
     PAUSED = "paused"
     PINNED = "pinned"
+    COST = "cost"
     BUSY = "busy"
     BACKOFF = "backoff"
     NO_BASELINE = "no_baseline"
@@ -102,6 +104,7 @@ class Shield:
     def __init__(self, spec: SystemSpec, config: ShieldConfig | None = None) -> None:
         self.spec, self.config = spec, config or ShieldConfig()
         self._scaling = KnobScaling(spec.knobs)
+        self._cost = CostGate(spec)
         self._step = np.array([knob.max_step for knob in spec.knobs])  # (n_knobs,)
         self._workload = np.array([knob.workload for knob in spec.knobs])
         self._cpu = np.array([spec.knob_index(o.cpu_knob) for o in spec.workloads.values()], dtype=int)
@@ -132,7 +135,7 @@ class Shield:
             current: (n_knobs,) in force.
             snapshot: the newest reading; None if there is none.
             now: seconds on the clock of the snapshot.
-            undo: whether this restores an earlier setting: freshness, cooldown, steps, flap budget are not asked then.
+            undo: whether this restores an earlier setting: freshness, cooldown, steps, flap budget, cost are not asked.
 
         Returns:
             The allowed setting, equal to `current` where nothing may change, and the reasons for every difference.
@@ -148,6 +151,7 @@ class Shield:
             self._hold_when_blind(setting, current, snapshot, now, reasons)
             self._hold_in_cooldown(setting, current, now, reasons)
             self._hold_flapping(setting, current, now, reasons)
+            self._hold_costly(setting, current, snapshot, reasons)
         self._limit_cpu(setting, current, reasons)
         return np.where(_differs(setting, current), setting, current), reasons
 
@@ -246,6 +250,15 @@ class Shield:
             if motion.direction == -direction and self._tokens(motion, now) < 1.0:
                 setting[knob] = current[knob]
                 reasons.append(Refusal(Reason.FLAPPING, self.spec.knobs[knob].name))
+
+    def _hold_costly(
+        self, setting: np.ndarray, current: np.ndarray, snapshot: Snapshot | None, reasons: list[Refusal]
+    ) -> None:
+        for knob in np.flatnonzero(_differs(setting, current) & self._cost.costly):
+            objection = self._cost.objection(int(knob), snapshot)
+            if objection:
+                setting[knob] = current[knob]
+                reasons.append(Refusal(Reason.COST, objection))
 
     def _limit_cpu(self, setting: np.ndarray, current: np.ndarray, reasons: list[Refusal]) -> None:
         """Cut what was raised until the grants fit; what was held or lowered stays."""

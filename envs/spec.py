@@ -30,6 +30,13 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
+ActuatorName = Literal[
+    "cpu", "cpu_weight", "processors", "memory", "storage", "storage_operations", "processes", "pause", "network",
+    "nice", "io_priority", "rlimit", "component", "file", "callback", "host",
+]  # fmt: skip
+Window = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-(([01]\d|2[0-3]):[0-5]\d|24:00)$")]
+
+
 class SpecError(ValueError):
     """A spec that cannot be used; the message is one line: where, what was given, what is allowed."""
 
@@ -72,9 +79,16 @@ class Knob(_Strict):
     integer: bool = False
     max_step: Annotated[float, Field(gt=0, le=2)] = 2.0
     """Largest move per control period, as a distance in the scaled range [-1, 1]; 2 is the whole range."""
-    actuator: Literal["cpu", "component", "host"] = "component"
-    """`cpu`: cores through the host (cgroup quota and weight, or nice); `component`: PATCH /knobs; `host`: any other
-    limit that the host sets (weight, memory, storage, network, number of hosts), so far on simulated hosts only."""
+    actuator: ActuatorName = "component"
+    """What sets it on a live system; docs/actuators.md tells what each needs. `host`: simulated hosts only."""
+    target: str = ""
+    """What the actuator works on: `PATH` or `PATH#table.key` for `file`, a device or path for `storage` and
+    `storage_operations`, an interface for `network`, a resource such as `nofile` for `rlimit`."""
+    reload: Literal["", "SIGHUP", "SIGUSR1", "SIGUSR2"] = ""
+    """Signal that tells the component to read its `file` again; empty: it looks at the file's time by itself."""
+    cost: Literal["live", "drain", "restart"] = "live"
+    """What a change costs the component: nothing, an idle moment, or a restart, which waits for `restart_windows`. The
+    latter two need the workload's `in_flight`: nothing is changed while there is anything that may be lost."""
     help: str = ""
 
     @model_validator(mode="after")
@@ -85,6 +99,11 @@ class Knob(_Strict):
             raise ValueError(f"knob {self.name}: default {self.default} is outside [{self.low}, {self.high}]")
         if self.scale is Scale.LOG and self.low <= 0:
             raise ValueError(f"knob {self.name}: a log scale needs low > 0, given {self.low}")
+        if self.actuator in ("file", "rlimit") and not self.target:
+            needed = "a path" if self.actuator == "file" else "a resource such as 'nofile'"
+            raise ValueError(f"knob {self.name}: actuator {self.actuator!r} needs target, {needed}")
+        if self.reload and self.actuator != "file":
+            raise ValueError(f"knob {self.name}: reload is for actuator 'file', given {self.actuator!r}")
         return self
 
 
@@ -131,6 +150,21 @@ class WorkloadObjective(_Strict):
     """Knob: network rate reserved, bytes per second; None likewise."""
     catch_up: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
     """Largest `done / wanted` that counts; above 1, working off a backlog is useful too."""
+    in_flight: str | None = None
+    """Metric: what a restart would lose, such as requests in a queue; knobs that are not `live` wait until it is 0."""
+
+    def check(self, workload: str, known: list[str], knobs: list[str]) -> None:
+        """Look whether the metrics and knobs that it uses are there.
+
+        Raises:
+            ValueError: one is not.
+        """
+        for name in (self.done, self.wanted, self.cpu_used, self.memory_used, self.in_flight):
+            if name is not None:
+                _require(name, known, f"workload {workload} uses metric")
+        for knob in (self.cpu_knob, self.memory_knob, self.storage_knob, self.network_knob):
+            if knob is not None:
+                _require(knob, knobs, f"workload {workload} uses knob")
 
 
 class Prices(_Strict):
@@ -161,6 +195,9 @@ class SystemSpec(_Strict):
     hosts_knob: str | None = None
     """Knob: how many hosts are provisioned. All of a provisioned host is reserved, whatever its workloads use; other
     metrics and knobs are those of one host."""
+    restart_windows: list[Window] = []
+    """Times of day in which knobs of cost `restart` may be changed, `HH:MM-HH:MM`, local time; one may lead over
+    midnight. Default: none, so that nothing is restarted."""
     ready_hosts: str = "pool_ready_hosts"
     """Metric: how many of them are ready; used only with `hosts_knob`."""
     forecast_leads_seconds: Annotated[list[Positive], Field(min_length=1, max_length=6)] = [10.0, 60.0]
@@ -199,20 +236,23 @@ class SystemSpec(_Strict):
         for slo in self.slos:
             _require(slo.metric, known, f"slo {slo.name} uses metric")
         for workload, objective in self.workloads.items():
-            for name in (objective.done, objective.wanted, objective.cpu_used, objective.memory_used):
-                _require(name, known, f"workload {workload} uses metric")
-            for knob in (objective.cpu_knob, objective.memory_knob, objective.storage_knob, objective.network_knob):
-                if knob is not None:
-                    _require(knob, knobs, f"workload {workload} uses knob")
-        if self.hosts_knob is not None:
-            _require(self.hosts_knob, knobs, "hosts_knob uses knob")
-        if self.hosts_knob is not None and self.memory_bytes is None:
-            raise ValueError("a spec with hosts_knob needs memory_bytes: the memory of a host, which is paid for")
-        if self.hosts_knob is not None:
-            _require(self.ready_hosts, known, "the spec uses metric")
+            objective.check(workload, known, knobs)
+        self._check_hosts(known, knobs)
         for name in (self.storage_written, self.network_moved):
             _require(name, known, "the spec uses metric")
+        for entry in self.knobs:
+            held = self.workloads.get(entry.workload)
+            if entry.cost != "live" and (held is None or held.in_flight is None):
+                raise ValueError(f"knob {entry.name} of cost {entry.cost!r} needs in_flight of {entry.workload}")
         return self
+
+    def _check_hosts(self, known: list[str], knobs: list[str]) -> None:
+        if self.hosts_knob is None:
+            return
+        _require(self.hosts_knob, knobs, "hosts_knob uses knob")
+        if self.memory_bytes is None:
+            raise ValueError("a spec with hosts_knob needs memory_bytes: the memory of a host, which is paid for")
+        _require(self.ready_hosts, known, "the spec uses metric")
 
     @classmethod
     def load(cls, source: str | Path) -> SystemSpec:
@@ -273,7 +313,11 @@ class SystemSpec(_Strict):
             "window": self.window_periods,
             "metrics": [[m.name, m.low, m.high, m.scale, m.knee] for m in self.metrics],
             "dead_band": self.dead_band,
-            "knobs": [[k.name, k.role, k.low, k.high, k.scale, k.integer] for k in self.knobs],
+            # A cost is left out where it is the default, so that policies made before there were costs stay valid.
+            "knobs": [
+                [k.name, k.role, k.low, k.high, k.scale, k.integer] + ([k.cost] if k.cost != "live" else [])
+                for k in self.knobs
+            ],
             "slos": [[s.metric, s.at_most, s.at_least] for s in self.slos],
         }
         if list(forecasts) != ["expected"]:  # left out else: it came after the first policies

@@ -24,6 +24,8 @@ probabilities, were chosen by Brier score on hosts and hours that are not in the
 LEAST, MOST = 1e-3, 1.0 - 1e-3
 MIN_RECORD_HOURS = 48
 PREDICTABLE_SKILL = 0.1
+MIN_RECORD_ISSUES = 4
+"""Hours with issue, and without, that a verdict needs: one that has just begun tells nothing about predictability."""
 
 
 def blended(opinions: np.ndarray, truth: np.ndarray, target: Target) -> np.ndarray:
@@ -70,10 +72,12 @@ def brier_skill(probability: np.ndarray, truth: np.ndarray) -> float:
 
 
 def predictable(probability: np.ndarray, truth: np.ndarray) -> bool | None:
-    """Whether a metric's issues can be foretold, by the last week's skill; None with too little record or no issue."""
+    """Whether a metric's issues can be foretold, by the last week's skill; None with too few hours or issues."""
     known = ~(np.isnan(probability) | np.isnan(truth))
-    skill = brier_skill(probability[-RECORD_HOURS:], truth[-RECORD_HOURS:])
-    return None if known.sum() < MIN_RECORD_HOURS or np.isnan(skill) else bool(skill > PREDICTABLE_SKILL)
+    recent = truth[-RECORD_HOURS:][known[-RECORD_HOURS:]]
+    if known.sum() < MIN_RECORD_HOURS or min((recent == 1.0).sum(), (recent == 0.0).sum()) < MIN_RECORD_ISSUES:
+        return None
+    return brier_skill(probability[-RECORD_HOURS:], truth[-RECORD_HOURS:]) > PREDICTABLE_SKILL
 
 
 @dataclass

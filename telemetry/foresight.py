@@ -15,6 +15,8 @@ from telemetry.issues import DAY_HOURS, TARGETS, issues, labels
 from telemetry.leak_trend import TimeToLimit, time_to_limit
 from telemetry.trajectory import Trajectory, trajectory
 
+CONFIDENT = 0.95
+"""Probability from which a forecast is an alarm where the card has no threshold, which is measured and often lower."""
 MODEL, TABLE, NOTHING = "model", "table", "too little history"
 
 
@@ -27,9 +29,10 @@ class Chance:
         table: what the hour-of-day table says.
         source: `model`, or `table` for a young metric, one on which the model lost to the table in the last week, and
             one that is not predictable.
-        predictable: skill above 0.1 in the last week; None where that cannot be told, as without an issue in it.
+        predictable: skill above 0.1 in the last week; None where that cannot be told, as with no issues in it.
         skill: of what is shown, see `brier_skill`.
-        alarm: whether the forecaster's card calls it confident: 95 of 100 such forecasts came true where it was made.
+        alarm: whether the model is confident: above the threshold of its card, above which 95 of 100 came true, or
+            `CONFIDENT` where it has none.
     """
 
     probability: float
@@ -99,14 +102,14 @@ def foresee(metric: str, levels: np.ndarray, limit: float, made_at: float, forec
         cells = baselines(issue, target, int(max(origins[0], newest // 2)), origins)[PERSISTENCE_AND_SEASON]
         truth = labels(issue, target)[origins]
         said = blended(np.stack([model[target.name], table[target.name], cells]), truth, target)
-        threshold = forecaster.card.get("thresholds", {}).get(target.name, {}).get("confident")
-        chances[target.name] = _chance(said, table[target.name], truth, threshold, grown=grown)
+        confident = forecaster.card.get("thresholds", {}).get(target.name, {}).get("confident") or CONFIDENT
+        chances[target.name] = _chance(said, table[target.name], truth, confident, grown=grown)
     finite = levels[~np.isnan(levels)]
     now = float(finite[-1]) if len(finite) else float("nan")
     return Foresight(metric, limit, now, made_at, chances, trajectory(levels), time_to_limit(levels, limit))
 
 
-def _chance(said: np.ndarray, table: np.ndarray, truth: np.ndarray, threshold: float | None, *, grown: bool) -> Chance:
+def _chance(said: np.ndarray, table: np.ndarray, truth: np.ndarray, confident: float, *, grown: bool) -> Chance:
     known = ~np.isnan(truth) & ~np.isnan(table)
     lost = bool(known.any()) and _error(said[known], truth[known]) > _error(table[known], truth[known])
     shown = table if lost or not grown else said
@@ -116,7 +119,7 @@ def _chance(said: np.ndarray, table: np.ndarray, truth: np.ndarray, threshold: f
     if can_tell is False:
         shown = table
     source = MODEL if shown is said else TABLE
-    alarm = source == MODEL and threshold is not None and bool(shown[-1] >= threshold)
+    alarm = source == MODEL and bool(shown[-1] >= confident)
     return Chance(float(shown[-1]), float(table[-1]), source, can_tell, brier_skill(shown, truth), alarm)
 
 

@@ -43,6 +43,8 @@ class Watched:
 def watched_series(path: Path, patterns: Sequence[str] = ("*",)) -> list[Watched]:
     """Series that match any pattern, counters as growth per second; those that cannot be made hourly are left out.
 
+    A store or recording of minutes may leave none.
+
     Args:
         path: a store, a recording, or a trace in a format that `trimtab trace` reads.
         patterns: as in a shell.
@@ -56,17 +58,19 @@ def watched_series(path: Path, patterns: Sequence[str] = ("*",)) -> list[Watched
     if is_store(path):
         reader = StoreReader(path)
         begin = reader.newest() - MEMORY_HOURS * HOUR
-        series = _both_kinds(names, reader.names(), begin, reader.read)
+        known: Sequence[str] = reader.names()
+        series = _both_kinds(names, known, begin, reader.read)
     elif is_recording(path):
         trace = Trace.load(path)
-        series = _both_kinds(names, trace.metric_names, None, lambda query: query_trace(trace, query))
+        known = trace.metric_names
+        series = _both_kinds(names, known, None, lambda query: query_trace(trace, query))
     else:
         series = load_series(path)
-        series = [one for one, wanted in zip(series, names.wants(one.name for one in series), strict=True) if wanted]
-    found = [watched for watched in map(_hourly, series) if watched is not None]
-    if not found:
+        known = [one.name for one in series]
+        series = [one for one, wanted in zip(series, names.wants(known), strict=True) if wanted]
+    if not any(names.wants(known)):
         raise QueryError(f"{path}: nothing matches {' '.join(patterns)}; see `trimtab trace show {path}`")
-    return found
+    return [watched for watched in map(_hourly, series) if watched is not None]
 
 
 def _both_kinds(asked: Query, names: Sequence[str], begin: float | None, read: Reader) -> list[Series]:

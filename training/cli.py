@@ -119,6 +119,8 @@ def train(
 
     if resume and logs is None:
         raise typer.BadParameter("give the folder of what to go on with: --logs DIR", param_hint="--resume")
+    if guard_only and (sweep or resume):
+        raise typer.BadParameter("trains nothing, so neither --sweep nor --resume fits", param_hint="--guard-only")
     if (space or ray) and not sweep:
         raise typer.BadParameter("only a sweep has these: give --sweep N", param_hint="--space, --ray")
     folder = logs or out_folder(None, f"{'sweep' if sweep else 'train'}-{task}")

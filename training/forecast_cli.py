@@ -68,7 +68,7 @@ def _foretell(
 
     from telemetry.foresight import foresee
     from telemetry.watched import watched_series
-    from training.forecast_page import foresight_table, write_foresight_page
+    from training.forecast_page import WIDE, foresight_table, write_foresight_page
 
     known = [one for one in watched_series(path, patterns) if np.isfinite(one.levels).any()]
     unknown = set(limits) - {one.name for one in known}
@@ -88,7 +88,8 @@ def _foretell(
     if as_json:
         print_json({"path": str(path), "metrics": [one.to_json() for one in found]})
     else:
-        console().print(foresight_table(found))
+        screen = console()
+        screen.print(foresight_table(found, narrow=screen.width < WIDE))
 
 
 def _backtest(

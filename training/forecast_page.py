@@ -10,32 +10,44 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE
 from rich.table import Table
 
 from telemetry.foresight import TABLE, Chance, Foresight
 from telemetry.issues import DAY_HOURS, TARGETS
 from telemetry.trace_files import sparkline
+from telemetry.trajectory import trajectory
 from training.report import STYLE
 
 SHOWN_DAYS = 4
+WIDE = 100
+"""Columns of a terminal that hold the whole table."""
 FIRST_DATED = 365 * 86_400.0
 
 
-def foresight_table(found: Sequence[Foresight]) -> Table:
-    """One metric a row: now, its limit, the next day as a sparkline, and the chances of an issue."""
-    table = Table(title="The next 24 hours", caption=_caption(found))
-    for name in ("metric", "now", "limit", "next 24 h", "highest"):
-        table.add_column(name, justify="right" if name in ("now", "limit", "highest") else "left")
+def foresight_table(found: Sequence[Foresight], *, narrow: bool = False) -> Table:
+    """One metric a row: now, its limit, the next day as a sparkline, and the chances of an issue.
+
+    Args:
+        found: at least one.
+        narrow: for less than `WIDE` columns: two hours in a block, and not how high it will be.
+    """
+    table = Table(title="The next 24 hours", caption=_caption(found), box=SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("metric", overflow="fold")
+    for name in ("now", "limit", "next 24 h", *([] if narrow else ["highest"])):
+        table.add_column(name, justify="left" if name == "next 24 h" else "right", no_wrap=True)
     for target in TARGETS:
-        table.add_column(target.name.replace("_", " "), justify="right")
-    table.add_column("reaches its limit")
+        table.add_column(target.name.replace("_", " "), justify="right", min_width=4)
+    limited = any(one.until_limit is not None for one in found)
+    if limited:
+        table.add_column("reaches its limit")
     for one in found:
         expected = one.levels.expected
         highest = f"{np.nanmax(expected):.4g}" if not np.isnan(expected).all() else "-"
         chances = [_chance(one.chances[target.name]) for target in TARGETS]
-        drawn = "" if highest == "-" else sparkline(expected, DAY_HOURS)
-        figures = f"{one.now:.4g}", f"{one.limit:.4g}", drawn, highest
-        table.add_row(one.metric, *figures, *chances, _until(one))
+        drawn = "" if highest == "-" else sparkline(expected, DAY_HOURS // 2 if narrow else DAY_HOURS)
+        figures = f"{one.now:.4g}", f"{one.limit:.4g}", drawn, *([] if narrow else [highest])
+        table.add_row(one.metric, *figures, *chances, *([_until(one)] if limited else []))
     return table
 
 
@@ -137,8 +149,8 @@ def _caption(found: Sequence[Foresight]) -> str:
     dated = first.made_at >= FIRST_DATED
     until = f"{datetime.fromtimestamp(first.expires_at, UTC):%Y-%m-%d %H:%M} UTC" if dated else "2 hours after the end"
     return (
-        "Chance of at least 15 minutes of an hour over the limit. !: confident, as alarms of which 95 of 100 came true "
-        "where the forecaster was made. t: by the hour-of-day table. ?: not predictable, by "
+        "Chance of at least 15 minutes of an hour over the limit. !: a confident alarm, of which 95 of 100 are to come "
+        "true. t: by the hour-of-day table. ?: not predictable, by "
         f"the metric's last week, so the table is shown. -: less than a day is known. Valid until {until}."
     )
 
@@ -179,12 +191,16 @@ def _fan_figure(one: Foresight, past: np.ndarray) -> Any:
     axis = figure.subplots()
     recent = past[-SHOWN_DAYS * DAY_HOURS :]
     ahead = np.arange(1, DAY_HOURS + 1)
-    axis.plot(np.arange(1 - len(recent), 1), recent, color="#444", lw=1.0)
+    if len(past) > 2 * DAY_HOURS:
+        yesterday = trajectory(past[:-DAY_HOURS])
+        axis.fill_between(ahead - DAY_HOURS, yesterday.low, yesterday.high, color="#888", alpha=0.2, lw=0)
+        axis.plot(ahead - DAY_HOURS, yesterday.expected, color="#888", lw=1.0)
+    axis.plot(np.arange(1 - len(recent), 1), recent, color="#222", lw=1.0)
     axis.fill_between(ahead, one.levels.low, one.levels.high, color="#0b7285", alpha=0.2, lw=0)
     axis.plot(ahead, one.levels.expected, color="#0b7285", lw=1.4)
     axis.axhline(one.limit, color="#b3372f", lw=0.9, ls="--")
     axis.set_title(one.metric, fontsize=9, loc="left")
-    axis.set_xlabel("hours from now; the band holds about 80 % of what comes", fontsize=8)
+    axis.set_xlabel("hours from now; grey: foretold a day ago; bands are to hold 80 % of what comes", fontsize=8)
     axis.tick_params(labelsize=7)
     axis.spines[["top", "right"]].set_visible(False)
     return figure

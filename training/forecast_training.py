@@ -28,7 +28,7 @@ class ForecastConfig:
     """Where in the training part a limit is set anew, from all before; its rows lie between there and the next.
     A limit from the same hours as the rows would teach a quota: no issue yet, so ten percent must still come."""
     generated: int = 40
-    """Generated hosts that are learnt from beside traces: holidays and campaigns are too rare in some weeks of those."""
+    """Generated hosts that are learnt from beside traces: holidays and campaigns are rare in some weeks of those."""
     rows: int = 120_000
     """Rows of each target. Default: neighbouring hours tell nearly the same, more of them only cost time."""
     rounds: int = 200

@@ -31,8 +31,9 @@ class ProcessCpu:
         workload: whose CPU.
         knob: name of its CPU knob.
         component: the process; it must lead a session of its own.
-        uncapped: cores that stand for nice 0, the largest of all workloads.
+        uncapped: cores that stand for nice 0, the largest of all workloads; or a weight, for a knob that is one.
         slot: position among the workloads, so that those on one processor are spread.
+        pins: whether a core or less means one processor; not for a weight.
         sleep: waits for seconds.
     """
 
@@ -44,11 +45,13 @@ class ProcessCpu:
         *,
         uncapped: float,
         slot: int = 0,
+        pins: bool = True,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.workload = workload
         self.knobs: tuple[str, ...] = (knob,)
         self._component, self._uncapped, self._slot, self._sleep = component, uncapped, slot, sleep
+        self._pins = pins
         self._asked: float | None = None
         self._found_nice: int | None = None
         self._found_cpus: dict[int, set[int]] = {}
@@ -70,7 +73,8 @@ class ProcessCpu:
             self._write_nice(self._nice())
         except (ActuatorError, OSError) as error:
             return Capability(False, False, str(error))
-        return Capability(True, False, "autogroup nice and affinity: relative weights, no ceiling")
+        also = " and affinity" if self._pins else ""
+        return Capability(True, False, f"autogroup nice{also}: relative weights, no ceiling")
 
     def read(self) -> dict[str, float]:
         """Cores last asked for, if the nice value that stands for them is in force; else those of the value found."""
@@ -86,7 +90,8 @@ class ProcessCpu:
             self._found_nice = self._nice()
         if self._nice() != self._nice_of(cores):
             self._write_nice(self._nice_of(cores))
-        self._pin(cores)
+        if self._pins:
+            self._pin(cores)
         self._asked = cores
         return self.read()
 

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 HEAVY = ["torch", "stable_baselines3", "scipy", "matplotlib", "pandas", "sklearn", "pyarrow", "gymnasium"]
+HEAVY += ["starlette", "uvicorn"]  # of the HTTP face, a process of its own
 
 
 @pytest.mark.parametrize("module", ["controller.loop", "controller.runner", "controller.commands"])

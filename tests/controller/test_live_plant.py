@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 
+from controller.actuators.callback import CallbackKnobs
 from controller.live_plant import LivePlant
 from controller.plant_events import EventKind
 from envs.plant import PlantError, check_plant
@@ -187,3 +188,37 @@ def test_report_says_what_is_used_for_what(plant):
     report = plant.actuators.report()
     assert "serving: PATCH /knobs of the component" in report
     assert "serving_cpu_cores" in report
+
+
+def test_a_plant_with_limits_and_files_and_functions_conforms_and_is_left_as_found(system, tmp_path, clock):
+    file, settings = tmp_path / "loader.toml", {"training_depth": 4.0}
+    file.write_text("workers = 2  # by hand\n")
+    spec = tmp_path / "spec.toml"
+    spec.write_text(
+        'extends = "reference"\n'
+        + knob("training_processes", "processes", high=4096.0, default=4096.0)
+        + knob("training_workers", "file", target=f"{file}#workers")
+        + knob("training_depth", "callback", default=4.0)
+    )
+    entries = {name: component.entry for name, component in system.items()}
+    own = [CallbackKnobs("training", settings.copy, settings.update)]
+    plant = LivePlant(
+        SystemSpec.load(spec), entries, clock=clock, sleep=clock.advance, extra_sources=[], own_actuators=own
+    )
+    try:
+        check_plant(plant)
+        wanted = plant.setting
+        wanted[plant.spec.knob_index("training_workers")] = 8
+        wanted[plant.spec.knob_index("training_depth")] = 7
+        plant.apply(wanted)
+        assert (file.read_text(), settings) == ("workers = 8  # by hand\n", {"training_depth": 7.0})
+    finally:
+        plant.close()
+    assert (file.read_text(), settings) == ("workers = 2  # by hand\n", {"training_depth": 4.0})
+
+
+def knob(name, actuator, *, high=64.0, default=2.0, target=""):
+    return (
+        f'[[knobs]]\nname = "{name}"\nworkload = "training"\nrole = "tuning"\nlow = 1\nhigh = {high}\n'
+        f'default = {default}\nunit = "x"\ninteger = true\nactuator = "{actuator}"\ntarget = "{target}"\n'
+    )

@@ -10,6 +10,7 @@ from controller import commands
 from controller.commands import CommandError
 from controller.journal import Journal
 from controller.loop import ControllerConfig
+from controller.own_cost import Limits
 from controller.runner import load_policies, run_controller
 from controller.trial import TrialConfig
 from envs.spec import Role, SystemSpec
@@ -79,7 +80,7 @@ def healthy(system):
     return system
 
 
-def run(fast_spec, system, state_dir, after_step, mode="act", periods=200):
+def run(fast_spec, system, state_dir, after_step, mode="act", periods=200, limits=None):
     """Run until `after_step(controller, decision)` returns something true."""
     from envs.task import Task
 
@@ -102,6 +103,7 @@ def run(fast_spec, system, state_dir, after_step, mode="act", periods=200):
         stop=stop,
         after_step=step,
         config=ControllerConfig(trial=TrialConfig(margin=10.0)),
+        limits=limits,
     )
     deadline.cancel()
     return seen
@@ -129,6 +131,28 @@ def test_status_tells_mode_setting_and_whether_the_process_lives(fast_spec, heal
     status = commands.status(tmp_path)
     assert (status["mode"], status["pid"], status["running"]) == ("shadow", os.getpid(), True)
     assert status["setting"]["serving_batch_size"] == 8
+
+
+def test_figures_and_own_cost_stand_in_the_state_directory(fast_spec, healthy, tmp_path):
+    run(fast_spec, healthy, tmp_path, lambda controller, decision: decision.changed)
+    figures = (tmp_path / "metrics.prom").read_text()
+    assert 'trimtab_controller_process_resident_memory_bytes{process="warden"}' in figures
+    assert "trimtab_controller_opportunity_to_applied_seconds_count 1.0" in figures
+    assert commands.status(tmp_path)["resident_bytes"]["controller"] > 1e6
+    assert commands.status(tmp_path)["cpu_used_cores"] >= 0
+
+
+@pytest.mark.clause("L9")
+def test_a_controller_that_costs_too_much_says_so(fast_spec, healthy, tmp_path):
+    seen = []
+
+    def after_step(controller, decision):
+        seen.append("own cost" in controller.conditions.active)
+        return True
+
+    run(fast_spec, healthy, tmp_path, after_step, limits=Limits(resident_bytes=1))
+    assert seen == [True]
+    assert "MiB resident, at most 0" in commands.status(tmp_path)["conditions"]["own cost"]
 
 
 def test_pause_file_stops_changes_and_resume_ends_it(fast_spec, healthy, tmp_path):

@@ -57,6 +57,8 @@ def test_predictability_needs_a_record_and_an_issue():
     assert predictable(np.full(400, 0.3), TRUTH) is False
     assert predictable(GOOD[:20], TRUTH[:20]) is None
     assert predictable(GOOD, np.zeros(400)) is None
+    just_begun = np.where(np.arange(400) >= 398, 1.0, 0.0)
+    assert predictable(np.full(400, 0.01), just_begun) is None
 
 
 def play(record, probability, hours, truth, first=0):

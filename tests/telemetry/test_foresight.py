@@ -79,7 +79,7 @@ class Sure:
         return np.full(len(features), 0.9999)
 
 
-@pytest.mark.parametrize(("threshold", "alarm"), [(0.9, True), (1.0, False), (None, False)])
+@pytest.mark.parametrize(("threshold", "alarm"), [(0.9, True), (1.0, False), (None, True)])
 def test_a_forecast_of_the_model_above_the_threshold_of_its_card_is_an_alarm(threshold, alarm):
     sure = Forecaster({"within_24h": Sure()}, {"thresholds": {"within_24h": {"confident": threshold}}})
     chance = foresee("load", DAILY, 14.5, NOW, sure).chances["within_24h"]

@@ -38,3 +38,10 @@ def test_trace_files_of_other_formats_are_read(tmp_path):
     (tmp_path / "load.csv").write_text(f"timestamp,value\n{rows}\n")
     (found,) = watched_series(tmp_path / "load.csv")
     assert found.levels.tolist() == [0.0, 1.0, 2.0]
+
+
+def test_a_recording_of_minutes_has_series_that_match_and_none_to_watch_yet(tmp_path):
+    times = np.arange(0, 30.0)
+    trace = Trace(times, np.ones((30, 1)), ("load_ratio",), np.zeros((30, 0)), (), {"wall_start": START})
+    trace.save(tmp_path / "young.parquet")
+    assert watched_series(tmp_path / "young.parquet") == []

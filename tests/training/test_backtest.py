@@ -11,7 +11,7 @@ from training.forecast_data import ForecastDataError, MetricSeries
 from training.forecast_page import bars_table, horizon_tables, write_backtest_page
 from training.forecast_training import ForecastConfig, training_rows
 
-SMALL = ForecastConfig(generated=2, rows=3000, rounds=15, leaves=7, smallest_leaf=40)
+SMALL = ForecastConfig(generated=1, rows=3000, rounds=15, leaves=7, smallest_leaf=40)
 
 
 def hosts(count, days=24):

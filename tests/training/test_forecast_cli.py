@@ -27,6 +27,13 @@ def test_the_next_day_is_shown_as_a_table(trace):
     assert "within 24h" in done.output
 
 
+def test_the_table_fits_a_narrow_terminal(trace):
+    done = RUNNER.invoke(app, ["forecast", str(trace)], env={"COLUMNS": "80"})
+    row = next(line for line in done.output.splitlines() if line.strip().startswith("value"))
+    assert "%" in row
+    assert "…" not in row
+
+
 def test_json_holds_probabilities_levels_and_expiry_for_the_limit_that_was_given(trace):
     done = RUNNER.invoke(app, ["forecast", str(trace), "--limit", "value=14.5", "--json"])
     (found,) = json.loads(done.stdout)["metrics"]

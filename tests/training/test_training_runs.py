@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from training.cli import app
 from training.config import ConfigError
 from training.train import TrainingError
-from training.training_runs import Outcome, TrainingRequest
+from training.training_runs import Outcome, TrainingRequest, refit_guards
 
 CONFIG = """
 episode_periods = 20
@@ -79,6 +79,18 @@ def test_to_go_on_needs_the_folder_to_go_on_in():
     done = CliRunner().invoke(app, ["train", "--task", "tuning", "--resume"])
     assert done.exit_code == 2
     assert "--logs" in done.stderr
+
+
+def test_guards_are_fitted_only_where_there_is_a_policy(tmp_path: Path):
+    with pytest.raises(TrainingError, match="no policy for this spec"):
+        refit_guards(request(tmp_path))
+
+
+@pytest.mark.parametrize("training", [["--sweep", "3"], ["--resume", "--logs", "there"]])
+def test_who_wants_guards_only_wants_no_training(tmp_path: Path, training: list[str]):
+    done = CliRunner().invoke(app, ["train", "--task", "tuning", "--guard-only", *training])
+    assert done.exit_code == 2
+    assert "--guard-only" in done.output
 
 
 def test_one_learner_runs_in_this_process_and_several_in_no_more_than_there_are(tmp_path: Path):

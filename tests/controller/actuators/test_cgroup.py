@@ -7,7 +7,8 @@ import time
 import pytest
 
 from controller.actuators.actuator import ActuatorError
-from controller.actuators.cgroup import CgroupCpu, CpuHierarchy, own_group
+from controller.actuators.cgroup import CgroupCpu
+from controller.actuators.hierarchy import Hierarchy, own_group
 from controller.components import Component
 from telemetry.processes import process_start, process_tree
 
@@ -17,7 +18,7 @@ KNOB = "serving_cpu_cores"
 def real_hierarchy():
     """The host's, if groups may be made in it."""
     try:
-        hierarchy = CpuHierarchy.detect()
+        hierarchy = Hierarchy.detect()
         actuator = CgroupCpu("probe", KNOB, component(os.getpid()), hierarchy, uncapped=1.0, total=1.0)
         capability = actuator.probe()
     except ActuatorError as error:
@@ -129,15 +130,15 @@ def unified(tmp_path):
 def test_version_2_is_found_where_its_root_has_the_cpu_controller(unified, tmp_path):
     mounts = tmp_path / "mounts"
     mounts.write_text(f"cgroup2 {unified} cgroup2 rw 0 0\n")
-    assert CpuHierarchy.detect(mounts).version == 2
+    assert Hierarchy.detect(mounts=mounts).version == 2
     (unified / "cgroup.controllers").write_text("hugetlb\n")
     with pytest.raises(ActuatorError, match="no cgroup hierarchy"):
-        CpuHierarchy.detect(mounts)
+        Hierarchy.detect(mounts=mounts)
 
 
 def test_version_2_formats(unified, child):
     actuator = CgroupCpu(
-        "serving", KNOB, component(child.pid), CpuHierarchy(unified, 2), uncapped=1.3, total=1.5, parent="trimtab"
+        "serving", KNOB, component(child.pid), Hierarchy(unified, 2), uncapped=1.3, total=1.5, parent="trimtab"
     )
     assert actuator.apply({KNOB: 0.5}) == {KNOB: 0.5}
     assert (unified / "trimtab/serving/cpu.max").read_text() == "10000 20000"
@@ -148,7 +149,7 @@ def test_version_2_formats(unified, child):
 
 def test_refused_write_is_an_error_in_one_line(unified, child):
     actuator = CgroupCpu(
-        "serving", KNOB, component(child.pid), CpuHierarchy(unified, 2), uncapped=1.3, total=1.5, parent="trimtab"
+        "serving", KNOB, component(child.pid), Hierarchy(unified, 2), uncapped=1.3, total=1.5, parent="trimtab"
     )
     (unified / "trimtab/serving/cpu.max").unlink()
     with pytest.raises(ActuatorError, match=r"cannot write '10000 20000' to .*: No such file"):
