@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from controller import face
 from controller.arbiter import Admission, Situation
 from controller.lease import BEAT, write_in_place
 from controller.loop import Controller
@@ -137,6 +138,12 @@ def decides_by_chance(world: World) -> None:
         return Shield.check(shield, proposed if rng.random() < 0.5 else current, current, *rest, **named)
 
     shield.check = check  # type: ignore[method-assign]
+
+
+def face_is_open(world: World) -> None:
+    before = face.denial
+    face.denial = lambda *_: None  # type: ignore[assignment]
+    world.on_close.append(lambda: setattr(face, "denial", before))
 
 
 def deaf(world: World) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tempfile
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
+from starlette.types import ASGIApp
+
+from controller.access import Tokens
+from controller.face import COMMANDS, application
 from envs.spec import SpecError, SystemSpec
 from training.faults.hazards import fault
 from training.faults.world import World
@@ -132,3 +138,49 @@ def hostile_command_files(world: World) -> None:
     for period in spell:
         world.at(period, attack)
     world.at(spell.stop, end)
+
+
+@fault("H19")
+def attack_over_http(world: World) -> None:
+    """Commands over HTTP without a token, with a viewer's, from a strange origin or host, by GET, with odd bodies."""
+    rng, path = world.rng, world.directory / "tokens.json"
+    tokens = Tokens.made(path)
+    known = json.loads(path.read_text())
+    app = application(world.directory, tokens)
+    viewer = next(str(token) for role, token in known.items() if "viewer" in role.lower())
+
+    def attack() -> None:
+        command = str(rng.choice([*COMMANDS, "/kill/../arm", "//mode", "/mode/"]))
+        headers = {"host": str(rng.choice(["127.0.0.1", "evil.example", "127.0.0.1.evil.example"]))}
+        token = str(rng.choice(["", viewer, "x" * 40, f"{viewer} "]))
+        if token:
+            headers["authorization"] = f"Bearer {token}"
+        if rng.random() < 0.5:
+            headers["origin"] = "http://evil.example"
+        body = bytes(rng.choice([b"{}", b'{"mode": "act"}', b"[]", b"", b'{"seconds": -1e308}', b"\xff" * 99]))
+        status = asyncio.run(answer(app, str(rng.choice(["POST", "GET", "PUT", "DELETE"])), command, headers, body))
+        if status < 400:
+            world.notes.intruder = f"{command} was answered with {status}"
+
+    for period in world.spell(8, 20):
+        world.at(period, attack)
+
+
+async def answer(app: ASGIApp, method: str, path: str, headers: dict[str, str], body: bytes) -> int:
+    """The status that an ASGI application answers one request with."""
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "path": path,
+        "raw_path": path.encode(), "query_string": b"", "scheme": "http", "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80), "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }  # fmt: skip
+    statuses = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(int(message["status"]))
+
+    await app(scope, receive, send)
+    return statuses[0]

@@ -337,6 +337,12 @@ def one_controller_at_a_time(world: World, seen: Seen) -> str | None:
     return "a second controller began" if world.notes.two_writers else None
 
 
+@invariant("L11")
+def the_face_obeys_nobody_without_a_token(world: World, seen: Seen) -> str | None:
+    """No command over HTTP is obeyed without its token, from another origin or host, or by GET."""
+    return world.notes.intruder or None
+
+
 @invariant("L6")
 def a_policy_file_runs_no_code(world: World, seen: Seen) -> str | None:
     """Nothing that a poisoned file would have done was done."""

@@ -129,6 +129,13 @@ MUTANTS = (
         faults=("warden_killed_for_good",),
     ),
     Mutant("no lock", ("one_controller_at_a_time",), ("H9",), breakages.no_lock, faults=("second_controller",)),
+    Mutant(
+        "everybody is let in",
+        ("the_face_obeys_nobody_without_a_token",),
+        ("H19",),
+        breakages.face_is_open,
+        faults=("attack_over_http",),
+    ),
     Mutant("no intent in the journal", ("intent_before_every_write",), ("H6",), breakages.journal_drops("intent")),
     Mutant(
         "decisions are not written down", ("the_journal_is_complete",), ("H6",), breakages.journal_drops("decision")

@@ -24,6 +24,7 @@ from controller.guard import GuardError
 from controller.journal import Journal
 from controller.lease import read_lease
 from controller.loop import Controller
+from controller.own_cost import OwnCost
 from controller.runner import CommandFiles
 from envs.scaling import KnobScaling
 from envs.simulator.simulated_plant import SimulatedPlant
@@ -134,6 +135,7 @@ class Notes:
         wardenless: whether no warden is left either.
         left_behind: what the next controller did not restore before it began; empty if it did.
         two_writers: whether a second controller could begin beside the first.
+        intruder: a command over HTTP that was obeyed though nobody may give it; empty if none was.
     """
 
     died_at: float | None = None
@@ -146,6 +148,7 @@ class Notes:
     wardenless: bool = False
     left_behind: str = ""
     two_writers: bool = False
+    intruder: str = ""
 
 
 class World:
@@ -250,7 +253,7 @@ class World:
             clock=self.clock,
             wall_clock=lambda: 1.7e9 + self.clock() + self.wall_offset,
         )
-        self.files = CommandFiles(self.directory, self.controller, self.host)
+        self.files = CommandFiles(self.directory, self.controller, self.host, OwnCost(dict, clock=self.clock))
         self.controller.heed = self.files.obey
         self.found = self.rig.in_force
         self.lives.append((len(self.seen), 0))
