@@ -198,7 +198,11 @@ class World:
         self.process: StandIn | None = None
         self.controller: Controller | None = None
         self.found: np.ndarray = setup.start
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
 
     # What faults do.
 
