@@ -130,6 +130,8 @@ class LivePlant:
         wanted = np.clip(
             np.where(self._scaling.integer, np.rint(wanted), wanted), self._scaling.low, self._scaling.high
         )
+        # What is to stay is left as it was read, even where a component holds a value that we would round.
+        wanted = np.where(np.asarray(setting, dtype=float) == self._setting, self._setting, wanted)
         for actuator in self.actuators.used:
             changed = [i for i in self._indices(actuator) if wanted[i] != self._setting[i]]
             if changed and self._unchanged_since(actuator):

@@ -353,6 +353,38 @@ def bench_store_command(as_json: Json = False) -> None:
     print_json(bench_store())
 
 
+@bench_app.command("faults")
+def bench_faults_command(
+    episodes: Annotated[int, typer.Option(help="Simulated ones, in all.", min=0)] = 2200,
+    seed: Seed = 0,
+    hazards: Annotated[str | None, typer.Option(help="As in H1,H12; default: all of the contract's.")] = None,
+    fault: Annotated[str | None, typer.Option(help="A single fault, by the name that a violation tells.")] = None,
+    self_test: Annotated[bool, typer.Option(help="Instead: controllers broken on purpose must be found.")] = False,
+    live: Annotated[bool, typer.Option(help="Real faults on the testbed as well, one a minute.")] = False,
+    minutes: Annotated[float, typer.Option(help="With --live: how long.", min=1)] = 30.0,
+    out: Out = None,
+    write: Annotated[Path | None, typer.Option(help="Markdown file whose marked parts are written anew.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What the controller does when things go wrong: 22 hazards, invariants checked in each period.
+
+    The exit status is 1 if one of them broke. Beside it stand the documented rules of comparable systems.
+    """
+    from training.faults.command import FaultsRequest, run_faults, summary_lines
+
+    names = tuple(name.strip() for name in (hazards or "").split(",") if name.strip())
+    folder = out_folder(out, "faults") if live else None
+    request = FaultsRequest(episodes, seed, names, fault or "", self_test, folder, minutes, write)
+    with progress_bar("faults", as_json) as bar:
+        result = run_faults(request, bar)
+    if as_json:
+        print_json(result)
+    else:
+        print(*summary_lines(result), sep="\n")
+    if not result["passed"]:
+        raise typer.Exit(1)
+
+
 @bench_app.command("forecast")
 def bench_forecast_command(
     train: Annotated[bool, typer.Option(help="Train a forecaster as well: half a minute.")] = True,
