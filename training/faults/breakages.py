@@ -11,10 +11,11 @@ import numpy as np
 
 from controller import face
 from controller.arbiter import Admission, Situation
+from controller.judge import Judge
 from controller.lease import BEAT, write_in_place
 from controller.loop import Controller
 from controller.shield import Shield
-from controller.trial import Judge, Outcome, Trial, Verdict
+from controller.trial import Outcome, Trial, Verdict
 from envs.recent import Recent
 from telemetry.metrics import Snapshot
 from training.faults.host import FileActuator

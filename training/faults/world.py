@@ -21,9 +21,11 @@ from controller import commands
 from controller.config import ControllerConfig
 from controller.decision import Decision, Mode
 from controller.guard import GuardError
+from controller.infeasible_file import InfeasibleFile
 from controller.journal import Journal
 from controller.lease import read_lease
 from controller.loop import Controller
+from controller.operation import Operation, Overseer
 from controller.own_cost import OwnCost
 from controller.runner import CommandFiles
 from envs.scaling import KnobScaling
@@ -257,8 +259,10 @@ class World:
             clock=self.clock,
             wall_clock=lambda: 1.7e9 + self.clock() + self.wall_offset,
         )
-        self.files = CommandFiles(self.directory, self.controller, self.host, OwnCost(dict, clock=self.clock))
+        cost, overseer = OwnCost(dict, clock=self.clock), Overseer(Operation(), self.controller)
+        self.files = CommandFiles(self.directory, self.controller, self.host, cost, overseer)
         self.controller.heed = self.files.obey
+        self.infeasible = InfeasibleFile(self.directory, self.controller.kernel.infeasible, self.clock)
         self.found = self.rig.in_force
         self.lives.append((len(self.seen), 0))
         self.setup.prepare(self)
