@@ -73,6 +73,7 @@ COMMANDS: dict[str, Command] = {
     "/resume": Command(AccessRole.OPERATOR, {}, commands.resume),
     "/pin": Command(AccessRole.OPERATOR, {"name": (str,), "value": _NUMBER, "seconds": _MAYBE_NUMBER}, commands.pin),
     "/unpin": Command(AccessRole.OPERATOR, {"name": (str,)}, commands.unpin),
+    "/approve": Command(AccessRole.OPERATOR, {"id": (str,)}, commands.approve),
     "/rollback": Command(AccessRole.OPERATOR, {"id": (str, type(None))}, commands.request_rollback),
     "/revert": Command(AccessRole.OPERATOR, {}, commands.request_revert),
     "/kill": Command(AccessRole.OPERATOR, {}, commands.kill),

@@ -13,7 +13,7 @@ from controller.lease import BEAT, read_lease, read_number
 from controller.own_metrics import PREFIX
 from telemetry.processes import boot_seconds
 
-BLOCKING = ("broken period", "no reading", "blind", "journal", "no right to act")
+BLOCKING = ("broken period", "no reading", "blind", "journal", "no right to act", "frozen")
 """Conditions under which nothing new can be done. Others, such as a policy on its fallback, are only shown."""
 DETAIL_LENGTH = 200
 STALE_PERIODS = 3.0
