@@ -41,6 +41,7 @@ class Kernel:
         "period", "settled", "last_known_good", "outcomes", "_changed_something", "_blind_since", "_yielded",
         "_rolled_back_at",
     )  # fmt: skip
+    BUDGETS = ("_rolled_back_at",)
 
     def __init__(self, spec: SystemSpec, config: ControllerConfig, found: np.ndarray, run_id: str) -> None:
         self.spec, self.config, self.run_id = spec, config, run_id
@@ -100,6 +101,17 @@ class Kernel:
                 self._read_back(plan, effect, aftermath)
             self._demote(plan, effect, aftermath)
             return aftermath
+
+    def spend(self, now: float) -> None:
+        """Begin with budgets spent, where it is not known what was left: they refill as ever. Before the first period.
+
+        Rollbacks alone begin uncounted: a spent count would need an operator after every restart of the host.
+
+        Args:
+            now: seconds on the loop's clock.
+        """
+        self.shield.spend(now)
+        self.trials.pause_all(now)
 
     def _begin(self, inputs: Inputs) -> Plan:
         """A plan that holds what is in force, with the inputs that can be used."""

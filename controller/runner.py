@@ -18,6 +18,7 @@ from agents.artifact import load
 from agents.heuristics.fallback import fallback_policy
 from agents.policy import Policy
 from controller.actuators.actuator import Actuator
+from controller.budget_file import BudgetFile
 from controller.commands import (
     FORECAST,
     JOURNAL,
@@ -110,6 +111,8 @@ def run_controller(
         controller = Controller(
             plant, policies, fallback, journal, mode=mode, config=config, guard=guard, clock=boot_seconds
         )
+        budgets = BudgetFile(directory, controller.kernel, boot_seconds)
+        controller.announce = budgets.announce
         cost = OwnCost(lambda: _own_processes(guard, policies), limits)
         files = CommandFiles(directory, controller, plant, cost)
         controller.heed = files.obey
@@ -118,6 +121,7 @@ def run_controller(
 
         def finish_period(decision: Decision) -> None:
             files.finish_period(decision)
+            budgets.save(controller.plant.setting)
             reverts.tell(journal)
             notify(notifier, controller)
             if after_step is not None:

@@ -22,6 +22,7 @@ class Trials:
     """
 
     STATE = ("running", "_number", "_recent", "_changed_at", "_failures", "_paused_until")
+    BUDGETS = ("_failures", "_paused_until")
 
     def __init__(self, spec: SystemSpec, config: TrialConfig, run_id: str) -> None:
         self.spec, self.config = spec, config

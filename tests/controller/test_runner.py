@@ -11,7 +11,9 @@ from controller.commands import CommandError
 from controller.journal import Journal
 from controller.loop import ControllerConfig
 from controller.own_cost import Limits
+from controller.replay import audit
 from controller.runner import load_policies, run_controller
+from controller.shield import Reason, ShieldConfig
 from controller.trial import TrialConfig
 from envs.spec import Role, SystemSpec
 
@@ -80,7 +82,7 @@ def healthy(system):
     return system
 
 
-def run(fast_spec, system, state_dir, after_step, mode="act", periods=200, limits=None):
+def run(fast_spec, system, state_dir, after_step, mode="act", periods=200, limits=None, shield=None):
     """Run until `after_step(controller, decision)` returns something true."""
     from envs.task import Task
 
@@ -102,7 +104,7 @@ def run(fast_spec, system, state_dir, after_step, mode="act", periods=200, limit
         mode=mode,
         stop=stop,
         after_step=step,
-        config=ControllerConfig(trial=TrialConfig(margin=10.0)),
+        config=ControllerConfig(shield=shield or ShieldConfig(), trial=TrialConfig(margin=10.0)),
         limits=limits,
     )
     deadline.cancel()
@@ -186,6 +188,28 @@ def test_mode_pins_and_rollback_are_obeyed_while_running(fast_spec, healthy, tmp
     decisions = run(fast_spec, healthy, tmp_path, after_step, mode="shadow")
     assert 5 in seen
     assert len(decisions) < 20
+
+
+@pytest.mark.clause("D2")
+def test_a_restart_does_not_refill_the_flap_budget(fast_spec, healthy, tmp_path):
+    def flapping(decision):
+        return any(reason.reason is Reason.FLAPPING for reason in decision.reasons)
+
+    changed = []
+    for _ in range(3):
+        decisions = run(
+            fast_spec,
+            healthy,
+            tmp_path,
+            lambda controller, decision: decision.changed or flapping(decision),
+            shield=ShieldConfig(reversals_per_hour=0.0, reversal_burst=2.0, cooldown_seconds=0.0),
+        )
+        assert healthy["serving"].knobs["serving_batch_size"] == 8
+        changed.append(decisions[-1].changed)
+    assert changed == [True, True, False], "raised, restored at the end, raised, restored: two reversals"
+    assert flapping(decisions[-1])
+    links, replayed = audit(tmp_path)
+    assert (links.problem, replayed.problem, replayed.segments) == ("", "", 3)
 
 
 def test_mode_that_does_not_exist_is_refused(tmp_path):
