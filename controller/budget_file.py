@@ -1,7 +1,7 @@
 """Budgets on disk: a controller that is started again, or crashes again and again, goes on with what is left of them.
 
-Reversals of knobs, pauses after rollbacks, rollbacks of the last hour: whatever a part of the kernel names in `BUDGETS`.
-Their times are of the loop's clock, which begins anew with the host.
+Reversals of knobs, pauses after rollbacks, rollbacks of the last hour: whatever a part of the kernel names in
+`BUDGETS`. Their times are of the loop's clock, which begins anew with the host.
 
 - No file: nothing was ever changed from here, and budgets are full. It is written before the first change.
 - Another start of the host, another spec, a damaged file: nobody knows what is left, so that budgets begin spent, and

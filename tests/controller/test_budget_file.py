@@ -107,11 +107,9 @@ def test_a_change_that_killed_its_controller_is_charged_to_the_next_one(
         controller = start()
         with monkeypatch.context() as patched:
             patched.setattr(plant, "apply", deadly)
-            policy.wanted = {BATCH: 16}
             if attempt < 2:
                 with pytest.raises(Killed):
-                    for _ in range(20):
-                        controller.step()
+                    changes(controller, policy, 16)
             else:
                 assert Reason.FLAPPING in reasons(changes(controller, policy, 16))
         end(controller, plant)  # by the warden

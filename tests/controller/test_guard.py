@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from controller.guard import Guard, GuardConfig, GuardError
 from controller.lease import Fence, Lease, read_lease, take_back, write_in_place
 from controller.warden import Warden
+from killing import wait_until
 from plants import FakeClock
 from telemetry.processes import boot_seconds, process_start
 
@@ -108,6 +110,8 @@ def test_a_controller_begins_anew_after_it_lost_its_right(make_guard: Callable[.
 @pytest.mark.clause("A3")
 def test_without_a_living_warden_nothing_new_may_be_changed(make_guard: Callable[..., Guard], clock: FakeClock) -> None:
     guard = make_guard()
+    os.kill(guard.warden_pid, signal.SIGKILL)  # the real one would show signs of life by the real clock
+    wait_until(lambda: not process_start(guard.warden_pid))
     beat(guard, clock)
     assert guard.problem() is None
     clock.advance(2.5)

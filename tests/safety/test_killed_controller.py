@@ -84,8 +84,8 @@ def refused(kernel: Kernel, **wanted: float) -> list[Reason]:
 def test_whatever_a_killed_controller_had_set_is_taken_back(
     point: str, system: System, start_controller: Start
 ) -> None:
-    controller = start_controller(entries(system), point)
-    assert controller.process.wait(20) == -signal.SIGKILL
+    controller = start_controller(entries(system), point, LEASE_SECONDS)
+    assert controller.process.wait(60) == -signal.SIGKILL
     assert wait_until(lambda: restored(controller, system)) <= LEASE_SECONDS + 1.0
     wait_until(lambda: not wardens(controller))  # nobody is left to be watched
     records = Journal.read(controller.directory / "journal.jsonl")
@@ -103,7 +103,7 @@ def test_what_a_killed_controller_had_set_is_charged_to_the_next_one(
     if not point:
         controller.wait_line("applied")
         controller.process.kill()
-    controller.process.wait(20)
+    controller.process.wait(60)
     wait_until(lambda: restored(controller, system) and not wardens(controller))
     kernel = Kernel(FAST_SPEC, ONE_REVERSAL, FAST_SPEC.default_setting, "next")
     assert Reason.FLAPPING not in refused(kernel, serving_batch_size=16)
@@ -113,9 +113,9 @@ def test_what_a_killed_controller_had_set_is_charged_to_the_next_one(
 
 @pytest.mark.clause("A3")
 def test_a_stopped_controller_loses_its_lease_and_begins_anew(system: System, start_controller: Start) -> None:
-    controller = start_controller(entries(system))
+    controller = start_controller(entries(system), lease=LEASE_SECONDS)
     controller.wait_line("applied")
-    assert not restored(controller, system)
+    wait_until(lambda: not restored(controller, system))  # again, where the machine is too slow for so short a lease
     os.kill(controller.process.pid, signal.SIGSTOP)
     assert wait_until(lambda: restored(controller, system)) <= LEASE_SECONDS + 1.0
     wait_until(lambda: bool(controller.reverted()))  # the setting comes first, then the note
