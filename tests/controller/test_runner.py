@@ -87,7 +87,7 @@ def run(fast_spec, system, state_dir, after_step, mode="act", periods=200, limit
     from envs.task import Task
 
     stop, seen = threading.Event(), []
-    deadline = threading.Timer(20.0, stop.set)  # a loop that fails in every period never gets to `after_step`
+    deadline = threading.Timer(60.0, stop.set)  # a loop that fails in every period never gets to `after_step`
     deadline.daemon = True
     deadline.start()
 
