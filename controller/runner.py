@@ -87,7 +87,8 @@ def run_controller(
     Raises:
         PlantError: the system cannot be read or set at all.
         JournalError: the journal cannot be written.
-        GuardError: another controller holds this system, or what an earlier one left cannot be taken back.
+        GuardError: another controller holds this system, it is not there, or what an earlier controller left cannot be
+            taken back.
     """
     directory, stop = Path(state_dir), stop or threading.Event()
     targets = [] if isinstance(components, Mapping) else [components]

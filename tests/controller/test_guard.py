@@ -61,6 +61,7 @@ def beat(guard: Guard, clock: FakeClock) -> None:
 def test_a_second_controller_of_the_same_system_is_refused(
     make_guard: Callable[..., Guard], tmp_path: Path, name: str
 ) -> None:
+    (tmp_path / "testbed.json").touch()
     make_guard(targets=[tmp_path / "testbed.json"])
     with pytest.raises(GuardError, match=rf"controller {os.getpid()} since .* holds .*; stop it first"):
         make_guard(name, targets=[tmp_path / "testbed.json"])
@@ -138,6 +139,20 @@ def test_what_an_earlier_controller_left_must_be_taken_back_first(make_guard: Ca
     assert knob.read_text() == "found"
     assert guard.reconciled == ["1 steps of controller [1, 2] were taken back"]
     assert read_lease(str(directory)) is None
+
+
+@pytest.mark.clause("L1")
+def test_without_what_is_to_be_controlled_no_controller_starts_but_what_was_left_is_taken_back(
+    make_guard: Callable[..., Guard], knob: Path
+) -> None:
+    directory = knob.parent / "state"
+    directory.mkdir()
+    Lease(str(directory), (1, 2), 5.0).hold([step(knob)], token=1)
+    knob.write_text("risky")
+    with pytest.raises(GuardError, match=r"no '.*nowhere.json'; give the testbed.json"):
+        make_guard(targets=[knob.parent / "nowhere.json"])
+    assert knob.read_text() == "found"
+    assert sorted(path.name for path in knob.parent.iterdir()) == ["knob", "state"], "and no lock is left behind"
 
 
 @pytest.mark.clause("L1")
