@@ -107,7 +107,7 @@ def _content(text: bytes) -> dict[str, Any]:
     """What a file holds.
 
     Raises:
-        ValueError, TypeError, KeyError: it is damaged.
+        ValueError, TypeError, KeyError, RecursionError: it is damaged.
     """
     whole = json.loads(text)
     if whole["sha256"] != _hash(whole["content"]):
