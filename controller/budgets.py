@@ -17,7 +17,7 @@ class Budgets:
         least_seconds: shortest time from which the share is told.
     """
 
-    STATE = ("_rolled_back_at", "_minutes")
+    STATE = BUDGETS = ("_rolled_back_at", "_minutes")
 
     def __init__(self, rollbacks: int, least_attainment: float, least_seconds: float) -> None:
         self._rollbacks, self._least, self._least_seconds = rollbacks, least_attainment, least_seconds

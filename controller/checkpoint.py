@@ -52,6 +52,26 @@ def memory(kernel: Kernel) -> dict[str, Any]:
     return {name: remembered(part) for name, part in _parts(kernel).items()}
 
 
+def budgets(kernel: Kernel) -> dict[str, Any]:
+    """What of that a restart must not refill: of each part what its `BUDGETS` name."""
+    return {name: remembered(part, own) for name, part in _parts(kernel).items() if (own := _budgets_of(part))}
+
+
+def recall_budgets(kernel: Kernel, plain: Mapping[str, Any]) -> None:
+    """Let a kernel that has not decided yet go on with another one's budgets.
+
+    Raises:
+        KeyError, ValueError, TypeError: `plain` was not made by `budgets`, or by another version.
+    """
+    for name, part in _parts(kernel).items():
+        if own := _budgets_of(part):
+            recall(part, plain[name], own)
+
+
+def _budgets_of(part: Remembers) -> tuple[str, ...]:
+    return getattr(part, "BUDGETS", ())
+
+
 def _parts(kernel: Kernel) -> dict[str, Remembers]:
     names = ("shield", "arbiter", "trials", "adviser", "canary", "recovery", "infeasible", "budgets")
     return {"kernel": kernel, **{name: getattr(kernel, name) for name in names}}

@@ -49,11 +49,13 @@ class Guard:
         directory: the controller's state directory, made if missing.
         config: times.
         targets: files that stand for what is controlled, such as the launcher's `testbed.json`: no second controller
-            may hold one of them, whatever its own state directory is.
+            may hold one of them, whatever its own state directory is. What an earlier controller has left is taken
+            back even where one is gone.
         clock: seconds since the host was started.
 
     Raises:
-        GuardError: another controller runs here, or what an earlier one left cannot be taken back.
+        GuardError: another controller runs here, a target is not there, or what an earlier controller left cannot be
+            taken back.
     """
 
     def __init__(
@@ -76,10 +78,14 @@ class Guard:
         self._warden: subprocess.Popen[bytes] | None = None
         self._next_start, self._starts = -1.0, 0
         self._locks: list[int] = []
+        there = [target for target in targets if Path(target).exists()]  # beside what is not there, no lock is left
         try:
-            for path in (self.directory / WRITER_LOCK, *(Path(f"{target}.lock") for target in targets)):
+            for path in (self.directory / WRITER_LOCK, *(Path(f"{target}.lock") for target in there)):
                 self._locks.append(_only_writer(path))
             self._reconcile()
+            for target in targets:
+                if target not in there:
+                    raise GuardError(f"no {str(target)!r}; give the testbed.json of a running system")
         except BaseException:
             self._unlock()
             raise

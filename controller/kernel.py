@@ -111,6 +111,17 @@ class Kernel:
                 self.recovery.let_go()
             return aftermath
 
+    def spend(self, now: float) -> None:
+        """Begin with budgets spent, where it is not known what was left: they refill as ever. Before the first period.
+
+        Rollbacks alone begin uncounted: a spent count would need an operator after every restart of the host.
+
+        Args:
+            now: seconds on the loop's clock.
+        """
+        self.shield.spend(now)
+        self.trials.pause_all(now)
+
     def _begin(self, inputs: Inputs) -> Plan:
         """A plan that holds what is in force, with the inputs that can be used."""
         spec, reasons = self.spec, []

@@ -84,6 +84,8 @@ class Controller:
         self.guard = guard
         self.heed: Callable[[], None] | None = None
         """Called in each period after the reading and before anything is decided; takes over what operators want."""
+        self.announce: Callable[[np.ndarray, np.ndarray], None] | None = None
+        """Called with the setting in force and the one that is about to be applied, both (n_knobs,)."""
         self.killed = False
         """The kill switch: everything goes back to what was found at start, and stays there."""
         self.demoted = ""
@@ -223,6 +225,8 @@ class Controller:
             if self.trials.last is not None and self._mode.changes:
                 self.competence.observe(self.trials.last.score, inputs.now)
         with self._figures.timed("apply"):
+            if plan.act and self.announce is not None:
+                self.announce(plan.inputs.before, plan.setting)
             attempt = carry_out(plan, at, self.plant, self.guard, self._recorder)
         with self._figures.timed("verify"):
             effect = Effect(self._clock(), self.plant.setting, *attempt)

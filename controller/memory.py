@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import fields
 from enum import Enum
 from typing import Any, Protocol
@@ -33,22 +34,23 @@ class Remembers(Protocol):
         ...
 
 
-def remembered(owner: Remembers) -> dict[str, Any]:
-    """What an object remembers, as plain values."""
-    return {name: _plain(getattr(owner, name)) for name in owner.STATE}
+def remembered(owner: Remembers, names: Sequence[str] | None = None) -> dict[str, Any]:
+    """What an object remembers, as plain values; of some names of its `STATE`, or of all."""
+    return {name: _plain(getattr(owner, name)) for name in (owner.STATE if names is None else names)}
 
 
-def recall(owner: Remembers, plain: dict[str, Any]) -> None:
+def recall(owner: Remembers, plain: dict[str, Any], names: Sequence[str] | None = None) -> None:
     """Let an object remember what another one of its class did.
 
     Args:
         owner: of which what it remembered is replaced.
         plain: as `remembered` gave it.
+        names: of its `STATE`; None for all.
 
     Raises:
         KeyError, ValueError, TypeError: it was not made by `remembered` of such an object.
     """
-    for name in owner.STATE:
+    for name in owner.STATE if names is None else names:
         setattr(owner, name, _value(plain[name]))
 
 

@@ -18,6 +18,7 @@ from agents.artifact import load
 from agents.heuristics.fallback import fallback_policy
 from agents.policy import Policy
 from controller.actuators.actuator import Actuator
+from controller.budget_file import BudgetFile
 from controller.commands import (
     APPROVE,
     FORECAST,
@@ -93,7 +94,8 @@ def run_controller(
     Raises:
         PlantError: the system cannot be read or set at all.
         JournalError: the journal cannot be written.
-        GuardError: another controller holds this system, or what an earlier one left cannot be taken back.
+        GuardError: another controller holds this system, it is not there, or what an earlier controller left cannot be
+            taken back.
     """
     directory, stop = Path(state_dir), stop or threading.Event()
     targets = [] if isinstance(components, Mapping) else [components]
@@ -119,6 +121,8 @@ def run_controller(
         controller = Controller(
             plant, policies, fallback, journal, mode=mode, config=config, guard=guard, clock=boot_seconds
         )
+        budgets = BudgetFile(directory, controller.kernel, boot_seconds)
+        controller.announce = budgets.announce
         infeasible = InfeasibleFile(directory, controller.kernel.infeasible, boot_seconds)
         cost = OwnCost(lambda: _own_processes(guard, controller.proposer.policies), limits)
         overseer = Overseer(operation, controller)
@@ -130,6 +134,7 @@ def run_controller(
         def finish_period(decision: Decision) -> None:
             files.finish_period(decision)
             infeasible.save()
+            budgets.save(controller.plant.setting)
             reverts.tell(journal)
             notify(notifier, controller)
             if after_step is not None:

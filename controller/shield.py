@@ -105,7 +105,7 @@ class Shield:
         bounds: see `narrow`.
     """
 
-    STATE = ("_motion", "_changed_at")
+    STATE = BUDGETS = ("_motion", "_changed_at")
 
     def __init__(
         self,
@@ -199,6 +199,10 @@ class Shield:
                 motion.tokens, motion.filled_at = max(0.0, self._tokens(motion, now) - 1.0), now
             motion.direction = direction
             self._changed_at[str(self._workload[knob])] = now
+
+    def spend(self, now: float) -> None:
+        """Let no knob have a reversal left, `now` seconds on the clock; they come back with time."""
+        self._motion = [Motion(tokens=0.0, filled_at=now) for _ in self._motion]
 
     def missing(self, snapshot: Snapshot | None, now: float) -> Refusal | None:
         """Why the system cannot be seen well enough for anything but adding capacity; None if it can.

@@ -26,6 +26,7 @@ class Trials:
     STATE = (
         "running", "_number", "_recent", "_settings", "_in_force", "_changed_at", "_failures", "_paused_until",
     )  # fmt: skip
+    BUDGETS = ("_failures", "_paused_until")
 
     def __init__(self, spec: SystemSpec, config: TrialConfig, run_id: str) -> None:
         self.spec, self.config = spec, config

@@ -16,10 +16,18 @@ from telemetry.processes import boot_seconds
 ROOT = Path(__file__).resolve().parents[1]
 CHILD = ROOT / "tests/safety/killed_controller.py"
 LEASE_SECONDS = 1.0
+"""Of a controller whose lease is to run out soon."""
+LONG_LEASE_SECONDS = 60.0
+"""Of one that must not lose it, however slow the machine is."""
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 10.0) -> float:
-    """Poll something that another process does; returns the seconds that it took."""
+def wait_until(condition: Callable[[], Any], seconds: float = 60.0) -> float:
+    """Poll something that another process does; returns the seconds that it took.
+
+    Args:
+        condition: that is waited for.
+        seconds: after which the test has failed; long, since nothing is said of how fast this machine is.
+    """
     begin = boot_seconds()
     while not condition():
         if boot_seconds() - begin > seconds:
@@ -37,13 +45,13 @@ class KilledController:
         file: what it controls besides the component; holds `found` at first.
     """
 
-    def __init__(self, directory: Path, entries: dict[str, Any], point: str) -> None:
+    def __init__(self, directory: Path, entries: dict[str, Any], point: str, lease: float) -> None:
         self.directory, self.file = directory, directory / "knob"
         directory.mkdir(exist_ok=True)
         self.file.write_text("found")
         (directory / "entries.json").write_text(json.dumps(entries))
         self.process = subprocess.Popen(
-            [sys.executable, str(CHILD), str(directory), point, str(LEASE_SECONDS)],
+            [sys.executable, str(CHILD), str(directory), point, str(lease)],
             env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
             stdout=subprocess.PIPE,
             text=True,

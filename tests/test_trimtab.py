@@ -1,16 +1,27 @@
 """The command line, run as its user runs it: in a process of its own."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-SPEC = "envs/specs/reference.toml"
+ROOT = Path(__file__).resolve().parents[1]
+SPEC = ROOT / "envs/specs/reference.toml"
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
 
 
 def trimtab(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "trimtab", *arguments], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-m", "trimtab", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
 
 
 def assert_one_clear_line(done: subprocess.CompletedProcess, *parts: str) -> None:
@@ -69,8 +80,9 @@ def test_a_generated_trace_can_be_shown_and_converted(tmp_path):
     ],
     ids=lambda arguments: " ".join(arguments[:2]),
 )
-def test_something_that_is_not_there_is_one_line(arguments):
+def test_something_that_is_not_there_is_one_line_and_leaves_nothing_of_that_name(arguments, tmp_path):
     assert_one_clear_line(trimtab(*arguments), "nowhere")
+    assert not list(tmp_path.rglob("*nowhere*"))
 
 
 def test_an_artifact_of_another_spec_is_refused_with_both_fingerprints(tmp_path):

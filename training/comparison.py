@@ -12,7 +12,7 @@ from envs.objective import Objective
 from envs.spec import RESOURCES, SystemSpec
 from training.live import Window, as_rollout
 from training.scores import Scores, efficiency, score_rollout, weight_variants
-from training.statistics import bootstrap_interval, relative_gain
+from training.statistics import Interval, bootstrap_interval, relative_gain
 
 
 class ComparisonError(ValueError):
@@ -30,6 +30,7 @@ def compare(spec: SystemSpec, reference: Sequence[Window], ours: Sequence[Window
     Returns:
         Ratios as fractions (0.4 is +40 %), `_ci` as [low, high] at 95 %, bootstrapped over runs and, within them, over
         segments. `counts` is false where Trimtab held all SLOs in fewer periods: a saving counts for nothing then.
+        `pairs_without_ratio` are those in which the reference did no useful work, or none that was read.
 
     Raises:
         ComparisonError: the two did not meet the same segments.
@@ -37,11 +38,12 @@ def compare(spec: SystemSpec, reference: Sequence[Window], ours: Sequence[Window
     reference, ours, runs = _paired(reference, ours)
     theirs, mine = score_rollout(spec, as_rollout(reference)), score_rollout(spec, as_rollout(ours))
     ratio = efficiency(spec, mine, theirs).reshape(runs, -1)  # (n_runs, n_segments)
-    gain, interval = relative_gain(ratio, np.ones_like(ratio))
+    gain, interval = _gain(ratio)
     held = {"reference": float(theirs.slo_attainment.mean()), "trimtab": float(mine.slo_attainment.mean())}
     return {
         "reference": reference[0].arm,
         "pairs": ratio.size,
+        "pairs_without_ratio": int((~np.isfinite(ratio)).sum()),
         "efficiency_gain": gain,
         "efficiency_gain_ci": list(interval),
         "reserved_saving": _saving(mine.reserved[:, 0], theirs.reserved[:, 0]),
@@ -186,5 +188,18 @@ def _weight_sensitivity(spec: SystemSpec, mine: Scores, theirs: Scores) -> dict[
     gains = {}
     for name, (values, prices) in weight_variants(spec).items():
         ratio = efficiency(spec, mine, theirs, values, prices)
-        gains[name] = float(np.exp(np.log(ratio).mean()) - 1.0)
+        gains[name] = _gain(ratio[None])[0]
     return gains
+
+
+def _gain(ratio: np.ndarray) -> tuple[float, Interval]:
+    """Gain and its interval, from (n_runs, n_segments); NaN where there is nothing to tell it from.
+
+    A segment counts if there is a ratio in every run. One in which nothing was done for what was reserved makes it
+    -100 %, as the mean is geometric.
+    """
+    there = np.isfinite(ratio).all(axis=0)
+    counted = ratio[:, there]
+    if not there.any() or (counted <= 0).any():
+        return -1.0 if there.any() else float("nan"), (float("nan"), float("nan"))
+    return relative_gain(counted, np.ones_like(counted))

@@ -122,6 +122,16 @@ def disturbances(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def without_ratio(result: Mapping[str, Any]) -> list[str]:
+    """A line for each reference that did nothing in some windows, so that efficiency is told from the others alone."""
+    return [
+        f"{part['reference']}: did no useful work, or none that could be read, in {part['pairs_without_ratio']} of "
+        f"{part['pairs']} windows; efficiency is compared in the others"
+        for part in comparisons(result)
+        if part["pairs_without_ratio"]
+    ]
+
+
 def live_tables(result: Mapping[str, Any]) -> list[Table]:
     """What each arm reached, the differences with intervals, the runs if there are several, what the controller did."""
     tables = [_means_table(result), _differences_table(result)]
@@ -170,7 +180,7 @@ def _finish(
     windows = [window for run in runs for window in run.windows]
     records = [record for run in runs for record in run.records]
     result = pool(spec, runs)
-    notes = [*disturbances(result), *_notes(spec, contestants, runs)]
+    notes = [*disturbances(result), *without_ratio(result), *_notes(spec, contestants, runs)]
     result |= {"seed": config.seed, "out": str(out), "notes": notes}
     (out / "result.json").write_text(json.dumps(finite(result), indent=2) + "\n")
     for number, run in enumerate(runs):

@@ -139,7 +139,8 @@ def pairs_plot(comparisons: Sequence[Mapping[str, Any]]) -> Any:
         ratios = np.asarray(comparison["efficiency_by_pair"])
         axis.bar(np.arange(1, len(ratios) + 1), ratios, color=OURS, width=0.6)
         low, high = (1 + end for end in comparison["efficiency_gain_ci"])
-        axis.axhspan(low, high, color=OURS, alpha=0.15, lw=0, label="95 % interval of the mean")
+        if np.isfinite([low, high]).all():
+            axis.axhspan(low, high, color=OURS, alpha=0.15, lw=0, label="95 % interval of the mean")
         axis.axhline(1.0, color=colour, lw=1.6, label=str(comparison["reference"]))
         axis.set_xlabel("segment", fontsize=8)
         axis.set_ylabel("efficiency, relative", fontsize=8)
@@ -203,8 +204,13 @@ def _mark(axis: Any, chosen: Sequence[Window], decisions: Sequence[Mapping[str, 
 def _headline(result: Mapping[str, Any]) -> str:
     low, high = result["efficiency_gain_ci"]
     slo, accuracy = result["slo_attainment"], result["accuracy"]
+    certain = np.isfinite([low, high]).all()  # it is not where an arm did nothing; the notes tell it
     cards = [
-        ("efficiency", f"{result['efficiency_gain']:+.0%}", f"95 %: {low:+.0%} to {high:+.0%}"),
+        (
+            "efficiency",
+            _gain(result["efficiency_gain"]),
+            f"95 %: {low:+.0%} to {high:+.0%}" if certain else "no interval",
+        ),
         ("CPU reserved", f"{-result['reserved_saving']:+.0%}", f"used {-result['used_saving']:+.0%}"),
         ("within SLO", f"{slo['trimtab']:.1%}", f"reference {slo['reference']:.1%}"),
         ("right answers", f"{accuracy['trimtab']:.1%}", f"reference {accuracy['reference']:.1%}"),
@@ -216,6 +222,10 @@ def _headline(result: Mapping[str, Any]) -> str:
         + "".join(f"<div>{name}<b>{value}</b><span class=muted>{note}</span></div>" for name, value, note in cards)
         + "</div>"
     )
+
+
+def _gain(gain: float) -> str:
+    return f"{gain:+.0%}" if np.isfinite(gain) else "no comparison"
 
 
 def _table(comparison: Mapping[str, Any]) -> str:

@@ -131,6 +131,8 @@ def efficiency(
 ) -> np.ndarray:
     """Useful work per price of what was reserved, (N,), relative to `reference`: 1.4 is 40 % more efficient.
 
+    NaN where the reference did no useful work: a ratio to nothing says nothing.
+
     Args:
         spec: gives values and prices.
         scores: of the policy.
@@ -139,8 +141,8 @@ def efficiency(
         prices: (n_resources,) instead of the spec's.
     """
     cost = price(spec, scores.reserved, prices) / price(spec, reference.reserved, prices)
-    work = useful_work(spec, scores, values) / useful_work(spec, reference, values)
-    return np.asarray(work / cost)
+    work, theirs = useful_work(spec, scores, values), useful_work(spec, reference, values)
+    return np.where(theirs > 0, work / np.where(theirs > 0, theirs, 1.0), np.nan) / cost
 
 
 def weight_variants(spec: SystemSpec) -> dict[str, tuple[np.ndarray, np.ndarray]]:

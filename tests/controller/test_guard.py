@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from controller.guard import Guard, GuardConfig, GuardError
 from controller.lease import Fence, Lease, read_lease, take_back, write_in_place
 from controller.warden import Warden
+from killing import wait_until
 from plants import FakeClock
 from telemetry.processes import boot_seconds, process_start
 
@@ -59,6 +61,7 @@ def beat(guard: Guard, clock: FakeClock) -> None:
 def test_a_second_controller_of_the_same_system_is_refused(
     make_guard: Callable[..., Guard], tmp_path: Path, name: str
 ) -> None:
+    (tmp_path / "testbed.json").touch()
     make_guard(targets=[tmp_path / "testbed.json"])
     with pytest.raises(GuardError, match=rf"controller {os.getpid()} since .* holds .*; stop it first"):
         make_guard(name, targets=[tmp_path / "testbed.json"])
@@ -108,6 +111,8 @@ def test_a_controller_begins_anew_after_it_lost_its_right(make_guard: Callable[.
 @pytest.mark.clause("A3")
 def test_without_a_living_warden_nothing_new_may_be_changed(make_guard: Callable[..., Guard], clock: FakeClock) -> None:
     guard = make_guard()
+    os.kill(guard.warden_pid, signal.SIGKILL)  # the real one would show signs of life by the real clock
+    wait_until(lambda: not process_start(guard.warden_pid))
     beat(guard, clock)
     assert guard.problem() is None
     clock.advance(2.5)
@@ -134,6 +139,20 @@ def test_what_an_earlier_controller_left_must_be_taken_back_first(make_guard: Ca
     assert knob.read_text() == "found"
     assert guard.reconciled == ["1 steps of controller [1, 2] were taken back"]
     assert read_lease(str(directory)) is None
+
+
+@pytest.mark.clause("L1")
+def test_without_what_is_to_be_controlled_no_controller_starts_but_what_was_left_is_taken_back(
+    make_guard: Callable[..., Guard], knob: Path
+) -> None:
+    directory = knob.parent / "state"
+    directory.mkdir()
+    Lease(str(directory), (1, 2), 5.0).hold([step(knob)], token=1)
+    knob.write_text("risky")
+    with pytest.raises(GuardError, match=r"no '.*nowhere.json'; give the testbed.json"):
+        make_guard(targets=[knob.parent / "nowhere.json"])
+    assert knob.read_text() == "found"
+    assert sorted(path.name for path in knob.parent.iterdir()) == ["knob", "state"], "and no lock is left behind"
 
 
 @pytest.mark.clause("L1")

@@ -16,14 +16,18 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from controller.monitor import Surviving, run_monitor
 from controller.monitor_sources import MonitorError, MonitorOptions
+from killing import wait_until
 from telemetry.client import Pusher, Registry
 from telemetry.http_server import Answer, HttpServer, PortTaken, Request
 from telemetry.sampler import Sweep
 from telemetry.store import Store
 
+PATIENT = 60.0
+"""Period of one sweep, which comes at once: half of it is the deadline of the scrapes."""
 
-def lines_of(capsys: pytest.CaptureFixture[str], **options: object) -> list[str]:
-    run_monitor(MonitorOptions(period=0.1, **options))  # type: ignore[arg-type]
+
+def lines_of(capsys: pytest.CaptureFixture[str], period: float = 0.1, **options: object) -> list[str]:
+    run_monitor(MonitorOptions(period=period, **options))  # type: ignore[arg-type]
     return capsys.readouterr().out.splitlines()
 
 
@@ -65,12 +69,12 @@ def program() -> Iterator[HttpServer]:
 
 
 def test_a_scraped_program_is_a_component(program: HttpServer, capsys: pytest.CaptureFixture[str]) -> None:
-    (line,) = lines_of(capsys, sweeps=1, json=True, scrapes=(f"x=http://127.0.0.1:{program.port}/metrics",))
+    (line,) = lines_of(capsys, PATIENT, sweeps=1, json=True, scrapes=(f"x=http://127.0.0.1:{program.port}/metrics",))
     assert json.loads(line)["values"]['odd_things{component="x"}'] == 3.0
 
 
 def test_a_program_that_does_not_answer_is_told_and_costs_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
-    (line,) = lines_of(capsys, sweeps=1, json=True, scrapes=("x=http://127.0.0.1:9/metrics",))
+    (line,) = lines_of(capsys, PATIENT, sweeps=1, json=True, scrapes=("x=http://127.0.0.1:9/metrics",))
     found = json.loads(line)
     assert "Connection refused" in found["errors"]["x"]
     assert found["series"] > 300
@@ -130,16 +134,18 @@ def test_the_service_serves_takes_pushes_and_stores_until_it_is_told_to_stop(tmp
     registry.gauge("training_loss").set(0.5)
     assert Pusher(registry, url, "nightly", "i", token="s3cret").push()
     assert not Pusher(registry, url, "nightly", "i").push()
-    request = urllib.request.Request(f"{url}/metrics", headers={"Accept": "application/openmetrics-text"})
-    for _ in range(2000):  # a sweep after the push is shown within a tenth of a second or two
-        with urllib.request.urlopen(request, timeout=5) as response:
-            page = response.read().decode()
-        if "training_loss" in page:
-            break
+    request, pages = urllib.request.Request(f"{url}/metrics", headers={"Accept": "application/openmetrics-text"}), []
+
+    def pushed() -> bool:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            pages.append(response.read().decode())
+        return "training_loss" in pages[-1]
+
+    wait_until(pushed)  # the sweep after the push shows it
     service.send_signal(signal.SIGTERM)
-    assert service.wait(10) == 0
+    assert service.wait(60) == 0
     service.stderr.close()
-    families = {family.name: family for family in text_string_to_metric_families(page)}
+    families = {family.name: family for family in text_string_to_metric_families(pages[-1])}
     assert families["training_loss"].samples[0].labels == {"job": "nightly", "instance": "i"}
     assert families["node_cpu_seconds"].type == "counter"
     assert list((tmp_path / "store").rglob("*.parquet"))

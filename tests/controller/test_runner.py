@@ -14,7 +14,9 @@ from controller.journal import Journal
 from controller.loop import ControllerConfig
 from controller.operation import Operation
 from controller.own_cost import Limits
+from controller.replay import audit
 from controller.runner import load_policies, run_controller
+from controller.shield import Reason, ShieldConfig
 from controller.trial import TrialConfig
 from envs.spec import Role, SystemSpec
 
@@ -83,12 +85,12 @@ def healthy(system):
     return system
 
 
-def run(fast_spec, system, state_dir, after_step, mode="act", periods=200, limits=None, operation=None):
+def run(fast_spec, system, state_dir, after_step, mode="act", periods=200, limits=None, operation=None, shield=None):
     """Run until `after_step(controller, decision)` returns something true."""
     from envs.task import Task
 
     stop, seen = threading.Event(), []
-    deadline = threading.Timer(20.0, stop.set)  # a loop that fails in every period never gets to `after_step`
+    deadline = threading.Timer(60.0, stop.set)  # a loop that fails in every period never gets to `after_step`
     deadline.daemon = True
     deadline.start()
 
@@ -105,7 +107,7 @@ def run(fast_spec, system, state_dir, after_step, mode="act", periods=200, limit
         mode=mode,
         stop=stop,
         after_step=step,
-        config=ControllerConfig(trial=TrialConfig(margin=10.0)),
+        config=ControllerConfig(shield=shield or ShieldConfig(), trial=TrialConfig(margin=10.0)),
         operation=operation,
         limits=limits,
     )
@@ -230,6 +232,28 @@ def test_a_hangup_signal_reads_the_configuration_again(fast_spec, healthy, tmp_p
 
     run(fast_spec, healthy, tmp_path, after_step, operation=Operation(ConfigFile(path, fast_spec)))
     assert found == [3, 3, 3, 3, 4, 4]
+
+
+@pytest.mark.clause("D2")
+def test_a_restart_does_not_refill_the_flap_budget(fast_spec, healthy, tmp_path):
+    def flapping(decision):
+        return any(reason.reason is Reason.FLAPPING for reason in decision.reasons)
+
+    changed = []
+    for _ in range(3):
+        decisions = run(
+            fast_spec,
+            healthy,
+            tmp_path,
+            lambda controller, decision: decision.changed or flapping(decision),
+            shield=ShieldConfig(reversals_per_hour=0.0, reversal_burst=2.0, cooldown_seconds=0.0),
+        )
+        assert healthy["serving"].knobs["serving_batch_size"] == 8
+        changed.append(decisions[-1].changed)
+    assert changed == [True, True, False], "raised, restored at the end, raised, restored: two reversals"
+    assert flapping(decisions[-1])
+    links, replayed = audit(tmp_path)
+    assert (links.problem, replayed.problem, replayed.segments) == ("", "", 3)
 
 
 def test_mode_that_does_not_exist_is_refused(tmp_path):

@@ -20,7 +20,7 @@ from controlled import (
     spec,
     system,
 )
-from killing import KilledController
+from killing import LONG_LEASE_SECONDS, KilledController
 
 __all__ = [
     "allocator",
@@ -41,8 +41,8 @@ __all__ = [
 def start_controller(tmp_path: Path) -> Iterator[Callable[..., KilledController]]:
     started: list[KilledController] = []
 
-    def start(entries: dict[str, Any], point: str = "") -> KilledController:
-        started.append(KilledController(tmp_path, entries, point))
+    def start(entries: dict[str, Any], point: str = "", lease: float = LONG_LEASE_SECONDS) -> KilledController:
+        started.append(KilledController(tmp_path, entries, point, lease))
         return started[-1]
 
     yield start

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from controller.budget_file import BudgetFile
 from controller.guard import Guard, GuardConfig
 from controller.journal import Journal
 from controller.live_plant import LivePlant
@@ -89,11 +90,14 @@ def main(directory: Path, point: str, lease_seconds: float) -> None:
     plant = PlantWithFile(spec, entries, clock=boot_seconds, extra_sources=[])
     plant.file = directory / "knob"
     controller = Controller(plant, {}, {}, journal, mode="act", guard=guard, clock=boot_seconds)
+    budgets = BudgetFile(directory, controller.kernel, boot_seconds)
+    controller.announce = budgets.announce
     arm(point, controller, plant)
     controller.pins = PINS
     controller.step()
     print("applied", flush=True)
     while True:
+        budgets.save(plant.setting)
         controller.step()
 
 

@@ -44,6 +44,28 @@ def test_requests_are_counted_as_the_clients_saw_them():
     assert result["availability_reference"] == 0.5
 
 
+IDLE = {"serving_goodput_per_second": 0.0, "training_goodput_per_second": 0.0, "ingest_written_per_second": 0.0}
+
+
+def test_a_segment_in_which_the_reference_did_nothing_is_left_out_and_counted():
+    reference = [window("static", 0), window("static", 1, **IDLE)]
+    result = compare(SPEC, reference, [window("trimtab", k, cores=0.25) for k in range(2)])
+    assert result["efficiency_gain"] == pytest.approx(1.0)
+    assert (result["pairs"], result["pairs_without_ratio"]) == (2, 1)
+    assert result["weights"]["value/serving x2"] == pytest.approx(1.0)
+
+
+def test_against_a_reference_that_did_nothing_at_all_there_is_no_gain_to_tell():
+    result = compare(SPEC, [window("static", 0, **IDLE)], [window("trimtab", 0)])
+    assert np.isnan([result["efficiency_gain"], *result["efficiency_gain_ci"]]).all()
+    assert result["slo_attainment"]["trimtab"] == 1.0
+
+
+def test_doing_nothing_where_the_reference_did_something_loses_everything():
+    ours = [window("trimtab", 0), window("trimtab", 1, **IDLE)]
+    assert compare(SPEC, [window("static", k) for k in range(2)], ours)["efficiency_gain"] == -1.0
+
+
 def test_a_saving_counts_only_where_the_slos_are_held_as_often():
     slow = {"serving_within_slo_ratio": 0.5}
     saving = compare(SPEC, [window("static", 0)], [window("trimtab", 0, cores=0.25, **slow)])

@@ -1,10 +1,11 @@
 """Judging on the real testbed: what it refuses, what it shows, and one short comparison."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from live_windows import SPEC, live_run
+from live_windows import SPEC, live_run, window
 from rich.console import Console
 
 from agents.artifact import ArtifactError
@@ -12,7 +13,7 @@ from controller.commands import JOURNAL
 from envs.spec import SystemSpec
 from telemetry.trace import Trace, TraceError
 from training.demo import DemoConfig, DemoError
-from training.live_judging import NoHeuristic, best_heuristic, disturbances, evaluate_live, live_tables
+from training.live_judging import NoHeuristic, best_heuristic, disturbances, evaluate_live, live_tables, without_ratio
 from training.pooling import comparisons, pool
 
 TINY = DemoConfig(segments=1, periods=2, settle_periods=1, warm_up_periods=0)
@@ -62,6 +63,17 @@ def test_a_run_on_a_busy_host_is_told():
     assert not disturbances(result)
     result["runs"][1]["host_cpu_used_ratio"] = 0.97
     assert [line.split(":")[0] for line in disturbances(result)] == ["run 2"]
+
+
+def test_a_reference_that_did_nothing_is_told_and_shown():
+    run = live_run(0)
+    nothing = dict.fromkeys((objective.done for objective in SPEC.workloads.values()), 0.0)
+    idle = [window("static default", k, **nothing) for k in range(3)]
+    result = pool(SPEC, [replace(run, windows=idle + [w for w in run.windows if w.arm != "static default"])])
+    assert [line.split(":")[0] for line in without_ratio(result)] == ["static default"]
+    assert "in 3 of 3 windows" in without_ratio(result)[0]
+    assert "static default" in text(result)
+    assert not without_ratio(pool(SPEC, [run]))
 
 
 def test_the_tables_show_every_arm_and_every_reference():

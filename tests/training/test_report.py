@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from live_windows import SPEC, live_run
+from live_windows import SPEC, live_run, window
 
 from training.pooling import comparisons, pool
 from training.report import timeline, write_html, write_tensorboard
@@ -28,6 +28,16 @@ def test_the_page_needs_nothing_from_elsewhere_and_names_every_arm(tmp_path):
         assert name in page
     assert "<script" not in page
     assert not re.findall(r'(?:src|href)="?http', page)
+
+
+def test_a_reference_that_did_nothing_makes_a_page_without_a_gain(tmp_path):
+    nothing = dict.fromkeys((objective.done for objective in SPEC.workloads.values()), 0.0)
+    idle = [window("static default", k, **nothing) for k in range(3)]
+    run = live_run(0)
+    run = replace(run, windows=idle + [w for w in run.windows if w.arm != "static default"])
+    result = pool(SPEC, [run]) | {"notes": []}
+    write_html(tmp_path / "report.html", SPEC, comparisons(result), run.windows, [])
+    assert "efficiency<b>no comparison</b><span class=muted>no interval<" in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.parametrize(("applied", "expected"), [(0.5, [0.5]), (5.9, [5.9]), (-0.5, []), (6.5, [])])

@@ -121,6 +121,16 @@ def test_efficiency_is_work_over_price_both_relative(spec, played):
     assert efficiency(spec, static, static) == pytest.approx([1.0])
 
 
+def test_a_reference_that_does_nothing_gives_no_ratio(spec, played):
+    wanted = dict.fromkeys((objective.wanted for objective in spec.workloads.values()), 10.0)
+    collapsed, healthy = (
+        score_rollout(spec, played(wanted | dict.fromkeys((o.done for o in spec.workloads.values()), done)))
+        for done in (0.0, 10.0)
+    )
+    assert np.isnan(efficiency(spec, healthy, collapsed)).all()
+    assert efficiency(spec, collapsed, healthy) == pytest.approx([0.0])
+
+
 def test_a_reference_that_serves_nothing_still_gives_a_finite_ratio(spec, played):
     collapsed = score_rollout(spec, played({"serving_goodput_per_second": 0.0}))
     scores = score_rollout(spec, played({"serving_goodput_per_second": 100.0}))
