@@ -114,10 +114,12 @@ class ForecastWatch:
 
     def run(self, stop: threading.Event) -> None:
         """Foretell now and after each period, until `stop` is set; a round that fails is tried again in the next."""
-        while not stop.is_set():
-            self.try_round()
-            stop.wait(self.until_next())
-        self.close()
+        try:
+            while not stop.is_set():
+                self.try_round()
+                stop.wait(self.until_next())
+        finally:
+            self.close()
 
     def until_next(self) -> float:
         """Seconds until the next round: `SETTLE_SECONDS` after a multiple of the period."""

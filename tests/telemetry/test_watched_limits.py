@@ -25,7 +25,7 @@ def test_limits_of_mirrored_series_are_negated():
 
 
 def test_limits_of_nothing_are_refused():
-    with pytest.raises(LimitError, match="lag_second: no such series here; did you mean lag_seconds?"):
+    with pytest.raises(LimitError, match="lag_second: no such series here; did you mean lag_seconds"):
         Limits({"lag_second": 1.0}).check(["lag_seconds"])
     with pytest.raises(LimitError, match="SLOs on lag_seconds, within_slo_ratio"):
         Limits({}, SLOS).check(["load"])
