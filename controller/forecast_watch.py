@@ -40,6 +40,10 @@ class WatchError(ValueError):
     """A service that cannot be started; one line."""
 
 
+class Stopped(RuntimeError):
+    """The service was stopped in the middle of a round; the last forecast stays until it expires."""
+
+
 class Source(Protocol):
     """Reads the watched series as they are now."""
 
@@ -105,6 +109,7 @@ class ForecastWatch:
         self.config, self.versions, self.board = config, versions, Scoreboard()
         self._source, self._limit_of, self._clock = source, limit_of, clock
         self._figures, self._failing = RoundFigures(), False
+        self._stop = threading.Event()
         self._ledger = Ledger(config.out.with_suffix(".jsonl"))
         for line in self._ledger.lines():
             if isinstance(line, Acted):
@@ -114,10 +119,13 @@ class ForecastWatch:
 
     def run(self, stop: threading.Event) -> None:
         """Foretell now and after each period, until `stop` is set; a round that fails is tried again in the next."""
+        self._stop = stop
         try:
             while not stop.is_set():
                 self.try_round()
                 stop.wait(self.until_next())
+        except Stopped:
+            logger.debug("stopped in the middle of a round")
         finally:
             self.close()
 
@@ -159,7 +167,10 @@ class ForecastWatch:
 
         Raises:
             StoreError: the store is empty or unreadable; QueryError, TraceError likewise.
+            IssueError: no series has a whole hour yet.
+            LimitError: a limit of a series that is not there.
             OSError: the disk refuses.
+            Stopped: the service is to end.
         """
         self.versions.refresh()
         sliding, found = self.config.every < HOUR, None
@@ -203,6 +214,8 @@ class ForecastWatch:
         good = self.versions.good if twice and self.versions.ids[1] else None
         found = []
         for one in watched:
+            if self._stop.is_set():  # 1,000 metrics take half a minute
+                raise Stopped("stopped in the middle of a round")
             limit = self._limit_of(one)
             given = (one.name, one.levels, limit, one.end)
             found.append(

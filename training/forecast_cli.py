@@ -47,7 +47,7 @@ def forecast(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Chances of issues up to 24 h ahead, and the levels to come, once or as a service; or judge or train forecasters."""
+    """Chances of issues up to 24 h ahead, once or as a service; or judge the forecaster, or train it."""
     if every is not None and out is None:
         raise typer.BadParameter("--every is for the service; give --out FILE as well")
     if train is not None:
