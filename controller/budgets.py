@@ -17,7 +17,8 @@ class Budgets:
         least_seconds: shortest time from which the share is told.
     """
 
-    STATE = BUDGETS = ("_rolled_back_at", "_minutes")
+    STATE = ("_rolled_back_at", "_minutes")
+    BUDGETS = ("_rolled_back_at",)  # not what changes in every period: the disk would be written to for ever
 
     def __init__(self, rollbacks: int, least_attainment: float, least_seconds: float) -> None:
         self._rollbacks, self._least, self._least_seconds = rollbacks, least_attainment, least_seconds

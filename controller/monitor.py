@@ -48,7 +48,7 @@ def run_monitor(options: MonitorOptions) -> None:
         for port in sorted({options.serve, options.push} - {None}, key=str):
             stack.callback(_serve(port, options, exposition, push).close)
         outputs = [exposition.show, *_outputs(options, stack)]
-        stop = stack.enter_context(_stopped_by_signals())
+        stop = stack.enter_context(stopped_by_signals())
         left = options.sweeps or 0
 
         def consume(sweep: Sweep) -> None:
@@ -159,7 +159,7 @@ def _print_json(sweep: Sweep) -> None:
 
 
 @contextlib.contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
+def stopped_by_signals() -> Iterator[threading.Event]:
     """An event that SIGINT and SIGTERM set, so that a service that is stopped still writes its last minute.
 
     The second signal does what it always does.

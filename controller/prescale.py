@@ -145,8 +145,9 @@ def read_alarms(path: Path, now: float) -> list[Alarm]:
     try:
         metrics = json.loads(path.read_text())["metrics"]
         alarms = [
-            Alarm(str(one["metric"]), float(one["horizons"][ALARM_WITHIN]["probability"]), float(one["expires_at"]))
+            Alarm(str(one["metric"]), float(probability), float(one["expires_at"]))
             for one in metrics
+            if (probability := one["horizons"][ALARM_WITHIN]["probability"]) is not None  # of a young metric
         ]
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError):
         return []

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-from collections import deque
-from dataclasses import dataclass
-
 import numpy as np
 
 from telemetry.issues import Target
-
-logger = logging.getLogger(__name__)
 
 RECORD_HOURS = 168
 """Matured forecasts that count. Default: a week, so that a change of habit is forgotten after one."""
@@ -78,73 +72,6 @@ def predictable(probability: np.ndarray, truth: np.ndarray) -> bool | None:
     if known.sum() < MIN_RECORD_HOURS or min((recent == 1.0).sum(), (recent == 0.0).sum()) < MIN_RECORD_ISSUES:
         return None
     return brier_skill(probability[-RECORD_HOURS:], truth[-RECORD_HOURS:]) > PREDICTABLE_SKILL
-
-
-@dataclass
-class _Pending:
-    due: float
-    probabilities: dict[str, float]
-
-
-class Record:
-    """Scores forecasts of one target against what came true, and says whose forecast to show.
-
-    The contestants are in order of preference, the last of them always there, e.g. `model`, `last_good`, `table`. The
-    first is shown that was no worse than the last in the mean, the very first also unjudged; a change is logged once.
-    """
-
-    def __init__(self, target: Target, contestants: tuple[str, ...] = ("model", "last_good", "table")) -> None:
-        self.target, self.contestants = target, contestants
-        self.shown = contestants[0]
-        self._pending: deque[_Pending] = deque()
-        self._errors: dict[str, deque[float]] = {name: deque(maxlen=RECORD_HOURS) for name in contestants}
-
-    def add(self, due: float, probabilities: dict[str, float]) -> None:
-        """Keep forecasts until they come true at `due`, in hours on any clock; NaN for a contestant that is missing."""
-        self._pending.append(_Pending(due, probabilities))
-
-    def settle(self, now: float, truth: float) -> str:
-        """Score what was due at or before `now`; give `truth` hour by hour. Returns the contestant to show.
-
-        Args:
-            now: hours, on the clock of `add`.
-            truth: 1.0 or 0.0; NaN, where it is not known, drops the forecasts unscored.
-        """
-        while self._pending and self._pending[0].due <= now:
-            due = self._pending.popleft()
-            if due.due == now and truth == truth:  # older ones were never settled, e.g. across a restart
-                for name, probability in due.probabilities.items():
-                    if probability == probability:
-                        self._errors[name].append((probability - truth) ** 2)
-        self._choose()
-        return self.shown
-
-    def metrics(self) -> dict[str, float]:
-        """Mean squared errors and which contestant is shown, as metrics of this target's horizon."""
-        label = f'{{horizon="{self.target.name}"'
-        found = {
-            f'forecast_brier_ratio{label},source="{name}"}}': sum(errors) / len(errors)
-            for name, errors in self._errors.items()
-            if errors
-        }
-        return found | {f"forecast_fallback_ratio{label}}}": float(self.shown != self.contestants[0])}
-
-    def _choose(self) -> None:
-        *others, last = self.contestants
-        base = self._mean(last)
-        judged = {name: self._mean(name) <= base for name in others if len(self._errors[name]) >= MIN_RECORD_HOURS}
-        good = [name for name in others if judged.get(name, name == others[0])]  # a new model is believed at first
-        chosen = good[0] if good else last
-        if chosen != self.shown:
-            logger.warning(
-                "forecast %s: %s instead of %s; Brier score %.4f, of the %s %.4f",
-                self.target.name, chosen, self.shown, self._mean(self.shown), last, base,
-            )  # fmt: skip
-            self.shown = chosen
-
-    def _mean(self, name: str) -> float:
-        errors = self._errors[name]
-        return sum(errors) / len(errors) if errors else float("nan")
 
 
 def _matured_sum(values: np.ndarray, lead: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,16 +31,20 @@ class Watched:
 
     Attributes:
         name: full name.
-        levels: (H,) see `hourly_levels`; H may be 0.
+        levels: (H,) see `hourly_levels`, of the negated readings where it is mirrored; H may be 0.
         end: seconds, end of the newest hour, on the clock of what was read.
+        mirrored: whether low readings are the issue.
     """
 
     name: str
     levels: np.ndarray
     end: float
+    mirrored: bool = False
 
 
-def watched_series(path: Path, patterns: Sequence[str] = ("*",)) -> list[Watched]:
+def watched_series(
+    path: Path, patterns: Sequence[str] = ("*",), mirrored: Collection[str] = (), *, sliding: bool = False
+) -> list[Watched]:
     """Series that match any pattern, counters as growth per second; those that cannot be made hourly are left out.
 
     A store or recording of minutes may leave none.
@@ -48,6 +52,8 @@ def watched_series(path: Path, patterns: Sequence[str] = ("*",)) -> list[Watched
     Args:
         path: a store, a recording, or a trace in a format that `trimtab trace` reads.
         patterns: as in a shell.
+        mirrored: names, full or without labels, of series whose low readings are the issue.
+        sliding: whether the newest hour ends with the newest readings, not with an hour of the clock.
 
     Raises:
         QueryError: nothing matches.
@@ -70,7 +76,13 @@ def watched_series(path: Path, patterns: Sequence[str] = ("*",)) -> list[Watched
         series = [one for one, wanted in zip(series, names.wants(known), strict=True) if wanted]
     if not any(names.wants(known)):
         raise QueryError(f"{path}: nothing matches {' '.join(patterns)}; see `trimtab trace show {path}`")
-    return [watched for watched in map(_hourly, series) if watched is not None]
+    found = (_hourly(one, mirrored=is_named(one.name, mirrored), sliding=sliding) for one in series)
+    return [watched for watched in found if watched is not None]
+
+
+def is_named(series: str, names: Collection[str]) -> bool:
+    """Whether a series is one of these, by its full name or its name without labels."""
+    return series in names or series.partition("{")[0] in names
 
 
 def _both_kinds(asked: Query, names: Sequence[str], begin: float | None, read: Reader) -> list[Series]:
@@ -92,9 +104,15 @@ def _columns(found: Range) -> list[Series]:
     return [on_grid(name, wall, values) for name, values in zip(found.names, found.values.T, strict=True)]
 
 
-def _hourly(series: Series) -> Watched | None:
+def _hourly(series: Series, *, mirrored: bool, sliding: bool) -> Watched | None:
+    values = -series.values if mirrored else series.values
+    start, step = series.start, series.step_seconds
+    if sliding and 0 < step <= HOUR:
+        values = values[:-1]  # the newest step may not be over
+        over = len(values) % round(HOUR / step)
+        values, start = values[over:], start + over * step
     try:
-        levels = hourly_levels(series.values, series.step_seconds, series.start)
+        levels = hourly_levels(values, step, 0.0 if sliding else start)
     except IssueError:
         return None
-    return Watched(series.name, levels, first_hour(series.start) + len(levels) * HOUR)
+    return Watched(series.name, levels, (start if sliding else first_hour(start)) + len(levels) * HOUR, mirrored)

@@ -11,11 +11,9 @@ from telemetry.cli import SeriesPatterns
 from telemetry.options import Json, Seed, console, print_json, progress_bar
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from controller.forecast_watch import WatchConfig
     from telemetry.forecast import Forecaster
-
-LIMIT_QUANTILE = 0.98
+    from telemetry.watched_limits import Limits
 
 
 def forecast(
@@ -36,11 +34,22 @@ def forecast(
     development: Annotated[
         bool, typer.Option("--development", help="Backtest on hosts and hours that are not in the test, for choosing.")
     ] = False,
+    spec: Annotated[
+        str | None,
+        typer.Option(help="A SystemSpec, TOML file or shipped name: its SLOs are the limits of their metrics."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Forecast again and again, and keep the newest in this file, as STATE_DIR/forecast.json."),
+    ] = None,
+    every: Annotated[float | None, typer.Option(help="Seconds between two forecasts for --out; default: 3600.")] = None,
     page: Annotated[Path | None, typer.Option("--html", help="File for the report as a page.")] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Chances of issues up to 24 h ahead, and the levels to come; or judge the forecaster, or train it."""
+    """Chances of issues up to 24 h ahead, once or as a service; or judge the forecaster, or train it."""
+    if every is not None and out is None:
+        raise typer.BadParameter("--every is for the service; give --out FILE as well")
     if train is not None:
         _train(train, traces, seed, as_json)
     elif backtest:
@@ -53,13 +62,22 @@ def forecast(
             "or --backtest, or --train DIR"
         )
     else:
-        _foretell(path, tuple(series or ["*"]), _limits(limit or []), _forecaster(model), page, as_json)
+        from controller.forecast_watch import WatchConfig
+        from telemetry.watched_limits import Limits
+
+        limits = Limits(_limits(limit or []), _slos(spec))
+        if out is None:
+            _foretell(path, tuple(series or ["*"]), limits, _forecaster(model), page, as_json)
+        else:
+            if page or as_json:
+                raise typer.BadParameter("--out writes its own JSON; leave --html and --json out")
+            _serve(path, tuple(series or ["*"]), limits, model, WatchConfig(out, 3600.0 if every is None else every))
 
 
 def _foretell(
     path: Path,
     patterns: tuple[str, ...],
-    limits: dict[str, float],
+    limits: Limits,
     forecaster: Forecaster,
     page: Path | None,
     as_json: bool,
@@ -70,21 +88,20 @@ def _foretell(
     from telemetry.watched import watched_series
     from training.forecast_page import WIDE, foresight_table, write_foresight_page
 
-    known = [one for one in watched_series(path, patterns) if np.isfinite(one.levels).any()]
-    unknown = set(limits) - {one.name for one in known}
-    if unknown:
-        raise typer.BadParameter(f"--limit for {', '.join(sorted(unknown))}: no such series here")
+    watched = watched_series(path, patterns, limits.mirrored)
+    limits.check(one.name for one in watched)
+    known = [one for one in watched if np.isfinite(one.levels).any()]
     if not known:
         raise typer.BadParameter(
             f"{path}: no series covers most of a whole hour of the clock; a forecast needs a day, and is best after "
             "two weeks: come back later"
         )
-    found = [
-        foresee(one.name, one.levels, limits.get(one.name, _usual_limit(one.levels)), one.end, forecaster)
-        for one in known
-    ]
+    found = []
+    for one in known:
+        foreseen = foresee(one.name, one.levels, limits.of(one), one.end, forecaster)
+        found.append(foreseen.unmirrored() if one.mirrored else foreseen)
     if page:
-        write_foresight_page(page, found, [one.levels for one in known])
+        write_foresight_page(page, found, [-one.levels if one.mirrored else one.levels for one in known])
     if as_json:
         print_json({"path": str(path), "metrics": [one.to_json() for one in found]})
     else:
@@ -160,8 +177,34 @@ def _limits(given: list[str]) -> dict[str, float]:
     return found
 
 
-def _usual_limit(levels: np.ndarray) -> float:
-    """What most of a series' own hours stay below, for one whose limit nobody gave."""
-    import numpy as np
+def _slos(spec: str | None) -> dict[str, tuple[float, bool]]:
+    """Metric -> bound, and whether low readings break it."""
+    if spec is None:
+        return {}
+    from envs.spec import SystemSpec
 
-    return float(np.nanquantile(levels, LIMIT_QUANTILE))
+    found = {}
+    for slo in SystemSpec.load(spec).slos:
+        bound = slo.at_most if slo.at_most is not None else slo.at_least
+        if bound is not None:
+            found[slo.metric] = (bound, slo.at_least is not None)
+    return found
+
+
+def _serve(path: Path, patterns: tuple[str, ...], limits: Limits, model: Path | None, config: WatchConfig) -> None:
+    from controller.forecast_watch import ForecastWatch
+    from controller.monitor import stopped_by_signals
+    from telemetry.forecast_versions import Versions
+    from telemetry.watched import Watched, watched_series
+
+    if not path.exists():
+        raise typer.BadParameter(f"{path}: no such store; `trimtab monitor --store DIR` fills one")
+
+    def source(*, sliding: bool) -> list[Watched]:
+        watched = watched_series(path, patterns, limits.mirrored, sliding=sliding)
+        limits.check(one.name for one in watched)
+        return watched
+
+    versions = Versions(model, config.out.with_suffix(".good"))
+    with stopped_by_signals() as stop:
+        ForecastWatch(config, source, limits.of, versions).run(stop)

@@ -30,11 +30,11 @@ def foresight_table(found: Sequence[Foresight], *, narrow: bool = False) -> Tabl
 
     Args:
         found: at least one.
-        narrow: for less than `WIDE` columns: two hours in a block, and not how high it will be.
+        narrow: for less than `WIDE` columns: two hours in a block, and not the worst level to come.
     """
     table = Table(title="The next 24 hours", caption=_caption(found), box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("metric", overflow="fold")
-    for name in ("now", "limit", "next 24 h", *([] if narrow else ["highest"])):
+    for name in ("now", "limit", "next 24 h", *([] if narrow else ["worst"])):
         table.add_column(name, justify="left" if name == "next 24 h" else "right", no_wrap=True)
     for target in TARGETS:
         table.add_column(target.name.replace("_", " "), justify="right", min_width=4)
@@ -43,7 +43,8 @@ def foresight_table(found: Sequence[Foresight], *, narrow: bool = False) -> Tabl
         table.add_column("reaches its limit")
     for one in found:
         expected = one.levels.expected
-        highest = f"{np.nanmax(expected):.4g}" if not np.isnan(expected).all() else "-"
+        worst = np.nanmin if one.mirrored else np.nanmax
+        highest = f"{worst(expected):.4g}" if not np.isnan(expected).all() else "-"
         chances = [_chance(one.chances[target.name]) for target in TARGETS]
         drawn = "" if highest == "-" else sparkline(expected, DAY_HOURS // 2 if narrow else DAY_HOURS)
         figures = f"{one.now:.4g}", f"{one.limit:.4g}", drawn, *([] if narrow else [highest])
@@ -149,7 +150,7 @@ def _caption(found: Sequence[Foresight]) -> str:
     dated = first.made_at >= FIRST_DATED
     until = f"{datetime.fromtimestamp(first.expires_at, UTC):%Y-%m-%d %H:%M} UTC" if dated else "2 hours after the end"
     return (
-        "Chance of at least 15 minutes of an hour over the limit. !: a confident alarm, of which 95 of 100 are to come "
+        "Chance of at least 15 minutes of an hour over the limit (under it, for an SLO that is a least value). !: a confident alarm, of which 95 of 100 are to come "
         "true. t: by the hour-of-day table. ?: not predictable, by "
         f"the metric's last week, so the table is shown. -: less than a day is known. Valid until {until}."
     )
@@ -200,7 +201,7 @@ def _fan_figure(one: Foresight, past: np.ndarray) -> Any:
     axis.plot(ahead, one.levels.expected, color="#0b7285", lw=1.4)
     axis.axhline(one.limit, color="#b3372f", lw=0.9, ls="--")
     axis.set_title(one.metric, fontsize=9, loc="left")
-    axis.set_xlabel("hours from now; grey: foretold a day ago; bands are to hold 80 % of what comes", fontsize=8)
+    axis.set_xlabel("hours from now; black: what came true; grey: what is foretold from a day ago; bands are to hold 80 % of what comes", fontsize=8)
     axis.tick_params(labelsize=7)
     axis.spines[["top", "right"]].set_visible(False)
     return figure

@@ -112,6 +112,16 @@ def test_a_forecast_keeps_the_policy_from_taking_and_tells_so():
     assert told == ["serving_cpu_cores: 0.3 -> 0.6, a peak"]
 
 
+def test_a_metric_of_which_nothing_is_said_yet_hides_no_alarm_of_another(tmp_path: Path):
+    young, old = ({"1h": {"probability": probability}} for probability in (None, 0.97))
+    metrics = [
+        {"metric": name, "horizons": chances, "expires_at": 50.0}
+        for name, chances in (("ingest_y", young), ("serving_x", old))
+    ]
+    (tmp_path / "forecast.json").write_text(json.dumps({"metrics": metrics}))
+    assert read_alarms(tmp_path / "forecast.json", 0.0) == [Alarm("serving_x", 0.97, 50.0)]
+
+
 def test_alarms_expire_and_a_damaged_file_holds_none(tmp_path: Path):
     path = tmp_path / "forecast.json"
     assert read_alarms(path, 0.0) == []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from controller.forecast_figures import FAMILIES as FORECAST_FAMILIES
 from controller.own_metrics import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,5 +41,5 @@ def test_every_alert_has_a_place_in_the_runbook(name: str) -> None:
 
 
 def test_every_series_that_a_rule_asks_for_is_one_that_is_written() -> None:
-    asked = set(re.findall(r"trimtab_controller_\w+", RULES.read_text()))
-    assert {name.removesuffix("_bucket") for name in asked} <= set(FAMILIES)
+    asked = set(re.findall(r"trimtab_(?:controller|forecast)_\w+", RULES.read_text()))
+    assert {name.removesuffix("_bucket") for name in asked} <= {*FAMILIES, *FORECAST_FAMILIES}

@@ -1,11 +1,9 @@
 """Opinions weighed by their record, and continual scoring."""
 
-import logging
-
 import numpy as np
 import pytest
 
-from telemetry.forecast_record import MIN_RECORD_HOURS, Record, blended, brier_skill, predictable
+from telemetry.forecast_record import blended, brier_skill, predictable
 from telemetry.issues import Target
 
 NEXT_HOUR, NEXT_DAY = Target("1h", 1), Target("24h", 24)
@@ -59,33 +57,3 @@ def test_predictability_needs_a_record_and_an_issue():
     assert predictable(GOOD, np.zeros(400)) is None
     just_begun = np.where(np.arange(400) >= 398, 1.0, 0.0)
     assert predictable(np.full(400, 0.01), just_begun) is None
-
-
-def play(record, probability, hours, truth, first=0):
-    for hour in range(first, first + hours):
-        record.add(hour + 1, probability)
-        record.settle(hour + 1, truth)
-
-
-def test_a_model_worse_than_the_table_is_left_for_the_last_good_one_and_said_once(caplog):
-    record = Record(NEXT_HOUR)
-    with caplog.at_level(logging.WARNING):
-        play(record, {"model": 0.9, "last_good": 0.1, "table": 0.2}, MIN_RECORD_HOURS + 10, truth=0.0)
-    assert record.shown == "last_good"
-    assert len(caplog.records) == 1
-    assert record.metrics()['forecast_fallback_ratio{horizon="1h"}'] == 1.0
-
-
-def test_the_table_speaks_where_no_model_is_good_and_the_model_comes_back():
-    record = Record(NEXT_HOUR)
-    play(record, {"model": 0.9, "last_good": float("nan"), "table": 0.2}, MIN_RECORD_HOURS, truth=0.0)
-    assert record.shown == "table"
-    play(record, {"model": 0.01, "last_good": 0.9, "table": 0.2}, 300, truth=0.0, first=MIN_RECORD_HOURS)
-    assert record.shown == "model"
-
-
-def test_unknown_truth_scores_nothing():
-    record = Record(NEXT_HOUR)
-    play(record, {"model": 0.9, "last_good": 0.9, "table": 0.1}, 200, truth=float("nan"))
-    assert record.shown == "model"
-    assert list(record.metrics()) == ['forecast_fallback_ratio{horizon="1h"}']

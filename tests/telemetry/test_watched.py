@@ -45,3 +45,23 @@ def test_a_recording_of_minutes_has_series_that_match_and_none_to_watch_yet(tmp_
     trace = Trace(times, np.ones((30, 1)), ("load_ratio",), np.zeros((30, 0)), (), {"wall_start": START})
     trace.save(tmp_path / "young.parquet")
     assert watched_series(tmp_path / "young.parquet") == []
+
+
+def test_mirrored_series_are_held_against_their_low_readings(tmp_path):
+    values = np.repeat([1.0, 0.5, 1.0, 1.0], 15)[:, None]  # low for a quarter of an hour
+    Trace(TIMES[:60], values, ("share_ratio",), np.zeros((60, 0)), (), {"wall_start": START}).save(
+        tmp_path / "run.parquet"
+    )
+    (found,) = watched_series(tmp_path / "run.parquet", mirrored={"share_ratio"})
+    assert found.levels.tolist() == [-0.5]
+    assert found.mirrored
+
+
+def test_sliding_hours_end_with_the_newest_readings(tmp_path):
+    values = np.arange(100.0)[:, None]  # minutes; 20 whole steps of five
+    Trace(TIMES[:100], values, ("load",), np.zeros((100, 0)), (), {"wall_start": START}).save(tmp_path / "run.parquet")
+    (clock,) = watched_series(tmp_path / "run.parquet")
+    (sliding,) = watched_series(tmp_path / "run.parquet", sliding=True)
+    assert clock.end == START + 3600
+    assert START + 90 * 60 <= sliding.end <= START + 100 * 60
+    assert sliding.levels[-1] > clock.levels[-1]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from telemetry.trace import Trace
 from trimtab import app
 
 RUNNER = CliRunner()
@@ -51,10 +52,33 @@ def test_the_page_has_a_fan_chart(trace, tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "word"),
-    [(["--limit", "value"], "NAME=VALUE"), (["--limit", "nothing=3"], "no such series"), ([], "--backtest")],
+    [
+        (["--limit", "value"], "NAME=VALUE"),
+        (["--limit", "valeu=3"], "did you mean value?"),
+        (["--spec", "reference"], "SLOs on ingest_lag_seconds"),
+        (["--every", "600"], "--out"),
+        (["--every", "7200", "--out", "ahead.json"], "allowed are 60 to 3600 s"),
+        ([], "--backtest"),
+    ],
 )
 def test_wrong_options_are_told(trace, options, word):
     arguments = ["forecast", *([str(trace)] if options else []), *options]
     done = RUNNER.invoke(app, arguments)
     assert done.exit_code != 0
-    assert word in done.output
+    assert word in " ".join(f"{done.output} {done.exception}".replace("│", " ").split())
+
+
+def test_the_slos_of_a_spec_are_limits_mirrored_where_low_readings_break_them(tmp_path):
+    hours = np.arange(0, 20 * 24)
+    share = 0.97 - 0.04 * (np.sin(hours * np.pi / 12) > 0.7)  # under 0.95 for some hours of each day
+    values = np.stack([np.repeat(share, 12), np.full(len(hours) * 12, 1.0)], axis=1)
+    names = ("serving_within_slo_ratio", "ingest_lag_seconds")
+    times = np.arange(len(values)) * 300.0
+    Trace(times, values, names, np.zeros((len(times), 0)), (), {"wall_start": 0.0}).save(tmp_path / "run.parquet")
+    done = RUNNER.invoke(app, ["forecast", str(tmp_path / "run.parquet"), "--spec", "reference", "--json"])
+    found = {one["metric"]: one for one in json.loads(done.stdout)["metrics"]}
+    share, lag = found["serving_within_slo_ratio"], found["ingest_lag_seconds"]
+    assert (share["limit"], share["mirrored"], lag["limit"], lag["mirrored"]) == (0.95, True, 3.0, False)
+    assert share["horizons"]["within_24h"]["probability"] > 0.9 > 0.1 > lag["horizons"]["within_24h"]["probability"]
+    assert share["now"] == pytest.approx(0.97)
+    assert min(share["levels"]["low"]) <= min(share["levels"]["expected"]) <= max(share["levels"]["high"])
