@@ -150,7 +150,8 @@ def _caption(found: Sequence[Foresight]) -> str:
     dated = first.made_at >= FIRST_DATED
     until = f"{datetime.fromtimestamp(first.expires_at, UTC):%Y-%m-%d %H:%M} UTC" if dated else "2 hours after the end"
     return (
-        "Chance of at least 15 minutes of an hour over the limit (under it, for an SLO that is a least value). !: a confident alarm, of which 95 of 100 are to come "
+        "Chance of at least 15 minutes of an hour over the limit (under it, for an SLO that is a "
+        "least value). !: a confident alarm, of which 95 of 100 are to come "
         "true. t: by the hour-of-day table. ?: not predictable, by "
         f"the metric's last week, so the table is shown. -: less than a day is known. Valid until {until}."
     )
@@ -201,7 +202,10 @@ def _fan_figure(one: Foresight, past: np.ndarray) -> Any:
     axis.plot(ahead, one.levels.expected, color="#0b7285", lw=1.4)
     axis.axhline(one.limit, color="#b3372f", lw=0.9, ls="--")
     axis.set_title(one.metric, fontsize=9, loc="left")
-    axis.set_xlabel("hours from now; black: what came true; grey: what is foretold from a day ago; bands are to hold 80 % of what comes", fontsize=8)
+    axis.set_xlabel(
+        "hours from now; black: what came; grey: foretold from a day ago; bands are to hold 80 % of what comes",
+        fontsize=8,
+    )
     axis.tick_params(labelsize=7)
     axis.spines[["top", "right"]].set_visible(False)
     return figure
