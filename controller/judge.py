@@ -109,7 +109,9 @@ class Judge:
             fell = f"efficiency fell from {before.mean():.3f} to {after.mean():.3f}"
             return self._end(trial, Outcome.ROLLED_BACK, fell, watched)
         if found.bounds(config.keep_alpha)[0] > -margin:
-            return self._end(trial, Outcome.KEEP, "not worse than before", watched)
+            if all(period.complete for period in trial.watched):
+                return self._end(trial, Outcome.KEEP, "not worse than before", watched)
+            return self._end(trial, Outcome.INCONCLUSIVE, "not worse in what could be read of it", watched)
         suspicious = found.estimate < -config.suspicious_share * margin or config.revert_unproven
         if suspicious and not over:
             return None

@@ -358,7 +358,9 @@ class Kernel:
         aftermath.frozen = "" if failed_before else self.recovery.failed_for_good
         # What lies elsewhere than on the way to what was asked is somebody else's: no change of ours, never taken back.
         on_the_way = (np.minimum(before, wanted) <= setting) & (setting <= np.maximum(before, wanted))
-        changed = (setting != before) & (on_the_way | ~short) & np.isfinite(setting) & np.isfinite(before)
+        # What came back in this period is no move, even where a move of the same knob was asked for and held back.
+        moved = (setting != before) & (setting != plan.undone) & (plan.setting != plan.undone)
+        changed = moved & (on_the_way | ~short) & np.isfinite(setting) & np.isfinite(plan.undone)
         for move in plan.moves if effect.journaled else []:
             if not changed[list(move.knobs)].any():
                 continue
@@ -369,7 +371,7 @@ class Kernel:
             self.arbiter.applied(move)
             self.adviser.made(move)
             self.canary.applied(move, now)
-            aftermath.opened.append(self.trials.open(move, before, np.where(changed, setting, before), now))
+            aftermath.opened.append(self.trials.open(move, plan.undone, np.where(changed, setting, plan.undone), now))
         settled = np.where(short, wanted, setting)
         for trial in self.trials.running.values():
             settled[trial.knobs] = trial.before

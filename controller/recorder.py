@@ -10,6 +10,9 @@ from controller.checkpoint import checkpoint_record
 from controller.journal import Journal, JournalError
 from controller.kernel import Kernel
 
+AFTER_GAP = "after_gap"
+"""Marks a decision before which something could not be written: nothing in the journal leads to it."""
+
 
 class Recorder:
     """Adds a checkpoint at the start, in each new file, and after a period that could not be written down.
@@ -68,7 +71,8 @@ class Recorder:
         Raises:
             JournalError: it cannot be written.
         """
-        self._append(record, durable=changed, urgent=changed)
+        alone = {} if self._begun_replayable else {AFTER_GAP: True}
+        self._append({**record, **alone}, durable=changed, urgent=changed)
         self._replayable = self._begun_replayable
 
     def _append(self, record: Mapping[str, Any], *, durable: bool = False, urgent: bool = False) -> None:

@@ -15,6 +15,7 @@ from controller.decision import decision_record
 from controller.journal import Journal, plain
 from controller.kernel import Kernel
 from controller.period import Effect, Inputs, decision_of
+from controller.recorder import AFTER_GAP
 
 TOLD_ONLY = ("at", "stage_seconds", "inputs", "effect")
 """Parts of a decision's record that no kernel decides."""
@@ -28,7 +29,8 @@ class Replay:
         periods: that were decided again, and equally.
         segments: stretches of periods that begin with a checkpoint and follow each other without a gap.
         checkpoints: within segments, equal to what the kernel remembered there.
-        before: periods before the oldest checkpoint, which nothing can be said about.
+        before: periods that nothing can be said about: before the oldest checkpoint, or after what a full disk kept out
+            and before the next one.
         unwritten: periods that the journal lacks before a checkpoint: the disk was full, or the period failed.
         problem: the first difference, one line; empty if there is none.
     """
@@ -64,7 +66,7 @@ def replay(records: Iterable[Mapping[str, Any]]) -> Replay:
         try:
             if record.get("kind") == checkpoint.KIND:
                 kernel = _at_checkpoint(found, kernel, record)
-            elif record.get("kind") == "decision" and kernel is not None:
+            elif record.get("kind") == "decision" and kernel is not None and not record.get(AFTER_GAP):
                 found.problem = _difference(kernel, record)
                 found.periods += not found.problem
             else:

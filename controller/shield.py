@@ -15,6 +15,8 @@ from envs.spec import SystemSpec
 from telemetry.metrics import Snapshot
 
 TOLERANCE = 1e-9
+DEBT = -1.0
+"""Fewest reversals left: what proves harmful is taken back though none is left, and that is charged afterwards."""
 
 
 class Reason(StrEnum):
@@ -97,7 +99,8 @@ class Shield:
     `check` decides and remembers nothing; `applied` tells it what was really done. At most
     `reversal_burst + reversals_per_hour * hours` reversals of a knob that are charged can pass in any time, whatever
     is proposed. Raising a CPU grant is never charged: adding capacity stays possible, and there can be at most one more
-    of such reversals than of those charged.
+    of such reversals than of those charged. Only where rollbacks of raised grants have used up more than there is, the
+    next one waits until that debt is paid, a minute by default.
 
     Args:
         spec: knobs, metrics and cores.
@@ -196,7 +199,7 @@ class Shield:
             direction = 1 if after[knob] > before[knob] else -1
             motion = self._motion[knob]
             if motion.direction == -direction and not (self._is_cpu[knob] and direction > 0):
-                motion.tokens, motion.filled_at = max(0.0, self._tokens(motion, now) - 1.0), now
+                motion.tokens, motion.filled_at = max(DEBT, self._tokens(motion, now) - 1.0), now
             motion.direction = direction
             self._changed_at[str(self._workload[knob])] = now
 
@@ -279,11 +282,13 @@ class Shield:
                 reasons.append(Refusal(Reason.COOLDOWN, f"{workload} for another {left:.1f} s"))
 
     def _hold_flapping(self, setting: np.ndarray, current: np.ndarray, now: float, reasons: list[Refusal]) -> None:
-        held = _differs(setting, current) & ~self._adds(setting, current)
-        for knob in np.flatnonzero(held):
+        adds = self._adds(setting, current)
+        for knob in np.flatnonzero(_differs(setting, current)):
             direction = 1 if setting[knob] > current[knob] else -1
             motion = self._motion[knob]
-            if motion.direction == -direction and self._tokens(motion, now) < 1.0:
+            turns, left = motion.direction == -direction, self._tokens(motion, now)
+            # In debt, what was raised has been taken back time and again, perhaps in this very period.
+            if left < 0.0 if adds[knob] else turns and left < 1.0:
                 setting[knob] = current[knob]
                 reasons.append(Refusal(Reason.FLAPPING, self.spec.knobs[knob].name))
 

@@ -78,12 +78,12 @@ def test_a_journal_whose_beginning_was_rotated_away_replays_from_the_next_checkp
 
 
 class LeakyJournal(Journal):
-    """Cannot write while `full`."""
+    """Cannot write while `full`; while `nearly_full`, all but checkpoints, which are the largest."""
 
-    full = False
+    full = nearly_full = False
 
     def append(self, record, *, durable=False, urgent=False):
-        if self.full:
+        if self.full or (self.nearly_full and record["kind"] == "checkpoint"):
             raise JournalError("No space left on device")
         return super().append(record, durable=durable, urgent=urgent)
 
@@ -103,6 +103,19 @@ def test_periods_that_could_not_be_written_are_counted_and_the_rest_replays(
     journal.close()
     found = replay(Journal.records(journal.path))
     assert (found.problem, found.periods, found.unwritten, found.segments) == ("", 30, 3, 2)
+
+
+@pytest.mark.clause("D7")
+def test_a_decision_that_was_written_where_its_checkpoint_did_not_fit_is_no_difference(
+    busy: Callable[..., Controller], tmp_path: Path
+) -> None:
+    journal = LeakyJournal(tmp_path / "state" / "journal.jsonl")
+    controller = busy(20, journal)
+    for journal.full, journal.nearly_full in [(True, True)] * 2 + [(False, True)] * 2 + [(False, False)] * 5:
+        controller.step()
+    journal.close()
+    found = replay(Journal.records(journal.path))
+    assert (found.problem, found.periods, found.segments, found.before) == ("", 25, 2, 2)
 
 
 def changed(records: list[dict], period: int, change: Callable[[dict], object]) -> list[dict]:
