@@ -136,6 +136,10 @@ class ProcessLimit(Generic[T]):
         raise NotImplementedError
 
 
+LAST = 19
+"""Highest nice value."""
+
+
 class Nice(ProcessLimit[int]):
     """From -20 (first) to 19. Refused without the right to lower it again, which is the way back."""
 
@@ -149,7 +153,7 @@ class Nice(ProcessLimit[int]):
         with subprocess.Popen(["sleep", "5"], env={"PATH": os.environ.get("PATH", "")}) as trial:
             try:
                 present = os.getpriority(os.PRIO_PROCESS, trial.pid)
-                os.setpriority(os.PRIO_PROCESS, trial.pid, present + 1)
+                os.setpriority(os.PRIO_PROCESS, trial.pid, present + 1 if present < LAST else present - 1)
                 os.setpriority(os.PRIO_PROCESS, trial.pid, present)
             except PermissionError:
                 raise ActuatorError(

@@ -17,7 +17,7 @@ def test_usage_is_what_the_kernel_charges() -> None:
     before = Usage.of(os.getpid())
     sum(i * i for i in range(400_000))
     after = Usage.of(os.getpid())
-    assert 0.01 <= after.cpu_seconds - before.cpu_seconds < 2.0
+    assert 0.009 < after.cpu_seconds - before.cpu_seconds < 2.0
     assert after.rss_bytes > MIB
     assert after.fds >= 3
 
