@@ -129,6 +129,8 @@ class Opportunities:
 
     def __init__(self, spec: SystemSpec) -> None:
         self.spec, self._objective = spec, Objective(spec)
+        self._metrics = {name: i for i, name in enumerate(spec.catalogue.names)}  # the catalogue is made at each look
+        self._knobs = {name: i for i, name in enumerate(spec.knob_names)}
         self._confidence: dict[tuple[Kind, str], float] = {}
         self._seen_at: dict[tuple[Kind, str], float] = {}
 
@@ -163,15 +165,15 @@ class Opportunities:
         spec, objective = self.spec, self._objective
         useful, value = objective.useful(values), float(objective.value(values))
         broken = objective.breaches(values) > 0
-        total = sum(float(setting[spec.knob_index(o.cpu_knob)]) for o in spec.workloads.values())
+        total = sum(float(setting[self._knobs[o.cpu_knob]]) for o in spec.workloads.values())
         weights = objective.weights[:-1] / objective.weights[:-1].sum()
         for i, (name, o) in enumerate(spec.workloads.items()):
             undone = max(0.0, 1.0 - float(useful[i])) if np.isfinite(useful[i]) else float("nan")
             own = [bool(b) for b, slo in zip(broken, spec.slos, strict=True) if slo.metric.startswith(f"{name}_")]
             yield _Workload(
                 name,
-                granted=float(setting[spec.knob_index(o.cpu_knob)]),
-                used=float(values[spec.catalogue.index(o.cpu_used)]),
+                granted=float(setting[self._knobs[o.cpu_knob]]),
+                used=float(values[self._metrics[o.cpu_used]]),
                 undone=undone,
                 broken=any(own),
                 worth=float(weights[i]) * undone / max(value, 1e-3),
@@ -201,7 +203,7 @@ class Opportunities:
         at = i * len(self.spec.forecast_leads_seconds)
         expected, upper = float(recent.expected[at]), float(recent.upper[at])
         objective = list(self.spec.workloads.values())[i]
-        done = float(recent.values[self.spec.catalogue.index(objective.done)])
+        done = float(recent.values[self._metrics[objective.done]])
         capacity = done * w.granted / max(w.used, LEAST_CPU)
         chance = float(shortage(np.array([expected]), np.array([upper]), np.array([capacity]))[0])
         if chance >= LIKELY and w.undone <= UNMET:
@@ -211,9 +213,7 @@ class Opportunities:
             yield Kind.IMMINENT_ISSUE, chance * share * max(missing, UNMET), detail
 
     def _knob(self, name: str, setting: np.ndarray) -> float | None:
-        names = self.spec.knob_names
-        return float(setting[names.index(name)]) if name in names else None
+        return float(setting[self._knobs[name]]) if name in self._knobs else None
 
     def _metric(self, name: str, values: np.ndarray) -> float | None:
-        names = self.spec.catalogue.names
-        return float(values[names.index(name)]) if name in names else None
+        return float(values[self._metrics[name]]) if name in self._metrics else None

@@ -69,6 +69,9 @@ class Prescaler:
 
     def __init__(self, spec: SystemSpec, config: PrescaleConfig | None = None) -> None:
         self.spec, self.config = spec, config or PrescaleConfig()
+        workloads = list(spec.workloads.values())
+        self._done_at = spec.catalogue.indices([objective.done for objective in workloads])
+        self._used_at = spec.catalogue.indices([objective.cpu_used for objective in workloads])
         self._done, self._used = (np.zeros(len(spec.workloads)) for _ in range(2))  # running means
 
     def floors(self, recent: Recent, setting: np.ndarray, alarms: Sequence[Alarm] = ()) -> dict[str, Floor]:
@@ -96,9 +99,7 @@ class Prescaler:
 
     def _core_rates(self, recent: Recent) -> np.ndarray:
         """Work per second that a core does, (n_workloads,): of the last periods, since one alone is mostly noise."""
-        catalogue, workloads = self.spec.catalogue, self.spec.workloads.values()
-        done = recent.values[catalogue.indices([objective.done for objective in workloads])]
-        used = recent.values[catalogue.indices([objective.cpu_used for objective in workloads])]
+        done, used = recent.values[self._done_at], recent.values[self._used_at]
         known = np.isfinite(done) & np.isfinite(used)
         for mean, now in ((self._done, done), (self._used, used)):
             mean += np.where(known, SMOOTHING * (now - mean), 0.0)

@@ -30,7 +30,8 @@ def burn() -> None:
 @pytest.mark.clause("L9")
 def test_processor_time_beyond_the_limit_over_a_whole_window_is_a_problem() -> None:
     clock = FakeClock()
-    cost = OwnCost(lambda: {"controller": os.getpid()}, Limits(cpu_cores=0.001, window_seconds=60.0, resident_bytes=1 << 40), clock)
+    limits = Limits(cpu_cores=0.001, window_seconds=60.0, resident_bytes=1 << 40)
+    cost = OwnCost(lambda: {"controller": os.getpid()}, limits, clock)
     cost.measure()
     burn()
     clock.advance(30.0)
