@@ -257,15 +257,20 @@ class World:
             config=self.config,
             guard=guard,
             clock=self.clock,
-            wall_clock=lambda: 1.7e9 + self.clock() + self.wall_offset,
+            wall_clock=self.wall_clock,
         )
         cost, overseer = OwnCost(dict, clock=self.clock), Overseer(Operation(), self.controller)
         self.files = CommandFiles(self.directory, self.controller, self.host, cost, overseer)
         self.controller.heed = self.files.obey
-        self.infeasible = InfeasibleFile(self.directory, self.controller.kernel.infeasible, self.clock)
+        known = self.controller.kernel.infeasible
+        self.infeasible = InfeasibleFile(self.directory, known, self.clock, self.wall_clock)
         self.found = self.rig.in_force
         self.lives.append((len(self.seen), 0))
         self.setup.prepare(self)
+
+    def wall_clock(self) -> float:
+        """Seconds since 1970, as the host tells them."""
+        return 1.7e9 + self.clock() + self.wall_offset
 
     def kill(self) -> None:
         """`kill -9` between two periods."""
@@ -390,7 +395,9 @@ class World:
             return None, ""
         begin = time.thread_time() - self.rig.cpu_seconds
         try:
-            return controller.step(), ""
+            decision = controller.step()
+            self.infeasible.save()
+            return decision, ""
         except Killed:
             self.kill()
             return None, ""
