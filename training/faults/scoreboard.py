@@ -146,7 +146,10 @@ def _asked(world: World, periods: int) -> set[tuple[str, float]]:
     for _ in range(periods):
         seen = world.step()
         asked |= {
-            (name, float(f"{value:.2g}")) for w in seen.writes for name, value in w.write.values.items() if "serving" in name
+            (name, float(f"{value:.2g}"))
+            for w in seen.writes
+            for name, value in w.write.values.items()
+            if "serving" in name
         }
     return asked
 
