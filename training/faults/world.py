@@ -299,9 +299,11 @@ class World:
             self.notes.wardenless = for_good
 
     def edit(self, knob: str, value: float) -> None:
-        """Another hand sets a knob, now."""
+        """Another hand sets a knob, now. Setting what is in force already changes nothing that anybody could see."""
+        changes = self.rig.in_force[self.spec.knob_index(knob)] != value
         self.rig.put(**{knob: value})
-        self.notes.edits[knob] = (self.clock(), value)
+        if changes:
+            self.notes.edits[knob] = (self.clock(), value)
 
     def command(self, name: str, text: str) -> None:
         """An operator's command, as a file that appears whole: pause, mode, pins, kill, revert, rollback."""
