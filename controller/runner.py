@@ -102,18 +102,10 @@ def run_controller(
     with ExitStack() as stack:
         guard = Guard(directory, guard_config, targets=targets)
         stack.callback(guard.close)
-        journal = Journal(directory / JOURNAL)
-        stack.callback(journal.close)
-        started = {"kind": "start", "at": time.time(), "pid": os.getpid(), "boot": boot_id(), "mode": mode}
-        journal.append({**started, "reconciled": guard.reconciled}, durable=True)
+        journal = _begun_journal(directory, guard, mode, stack)
         reverts = Reverts(directory)
         reverts.tell(journal)
-        # CLOCK_BOOTTIME, unlike the monotonic clock, goes on while the host is suspended: readings get old then too.
-        plant = LivePlant(spec, components, clock=boot_seconds, own_actuators=own_actuators)
-        logger.info("actuators:\n%s", plant.actuators.report())
-        atexit.register(plant.close)
-        stack.callback(atexit.unregister, plant.close)
-        stack.callback(plant.close)
+        plant = _live_plant(spec, components, own_actuators, stack)
         # Tuning is held rather than handed over: going back to untuned knobs in a blackout would make matters worse.
         fallback = {Role.ALLOCATION: fallback_policy(Task(spec, Role.ALLOCATION))}
         operation = operation or Operation()
@@ -143,6 +135,31 @@ def run_controller(
         with _obeying_signals(stop, directory, overseer.reload):
             files.obey()
             controller.run(stop, finish_period)
+
+
+def _begun_journal(directory: Path, guard: Guard, mode: Mode | str, stack: ExitStack) -> Journal:
+    """The journal with the record of this start in it; the stack closes it."""
+    journal = Journal(directory / JOURNAL)
+    stack.callback(journal.close)
+    started = {"kind": "start", "at": time.time(), "pid": os.getpid(), "boot": boot_id(), "mode": mode}
+    journal.append({**started, "reconciled": guard.reconciled}, durable=True)
+    return journal
+
+
+def _live_plant(
+    spec: SystemSpec,
+    components: str | Path | Mapping[str, Mapping[str, Any]],
+    own_actuators: Sequence[Actuator],
+    stack: ExitStack,
+) -> LivePlant:
+    """The running system; the stack, or the end of the process, restores what was found."""
+    # CLOCK_BOOTTIME, unlike the monotonic clock, goes on while the host is suspended: readings get old then too.
+    plant = LivePlant(spec, components, clock=boot_seconds, own_actuators=own_actuators)
+    logger.info("actuators:\n%s", plant.actuators.report())
+    atexit.register(plant.close)
+    stack.callback(atexit.unregister, plant.close)
+    stack.callback(plant.close)
+    return plant
 
 
 def notify(notifier: Notifier, controller: Controller) -> None:

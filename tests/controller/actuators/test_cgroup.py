@@ -1,8 +1,6 @@
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -30,17 +28,6 @@ def real_hierarchy():
 
 def component(pid):
     return Component("serving", "http://127.0.0.1:1", pid, process_start(pid))
-
-
-@pytest.fixture
-def child():
-    """A sleeping shell with a sleeping child of its own."""
-    process = subprocess.Popen(["sh", "-c", "sleep 60 & sleep 60"], start_new_session=True)
-    while len(process_tree(process.pid)) < 3:
-        time.sleep(0.005)  # until the shell has forked; nothing is timed here
-    yield process
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 @pytest.fixture
