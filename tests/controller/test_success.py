@@ -29,6 +29,11 @@ def test_nothing_judged_is_no_rate():
     assert math.isnan(success_rate([]).rate)
 
 
+def test_none_and_all_of_many_lie_in_their_intervals():
+    assert wilson(0, 48)[0] == 0.0
+    assert wilson(48, 48)[1] == 1.0
+
+
 def test_interval_as_in_the_textbook():
     assert wilson(8, 10) == pytest.approx((0.490, 0.943), abs=0.001)
 
