@@ -12,12 +12,22 @@ from training.faults.mutants import MUTANTS, mutated
 from training.faults.world import reference_setup
 
 ALL = [fault for hazard in HAZARDS for fault in faults_of(hazard)]
+FOUND_ONCE = [("actuator_sets_another_value", 90270)]
+"""Faults and seeds of violations that longer campaigns found."""
 
 
 @pytest.mark.parametrize("fault", ALL, ids=[f"{fault.hazard}-{fault.name}" for fault in ALL])
 def test_no_invariant_breaks_whatever_goes_wrong(fault: Fault) -> None:
     with quiet():
         outcome = run_episode(reference_setup(), fault, seed=11)
+    assert [str(violation) for violation in outcome.violations] == []
+
+
+@pytest.mark.parametrize(("name", "seed"), FOUND_ONCE, ids=[f"{name}-{seed}" for name, seed in FOUND_ONCE])
+def test_what_a_campaign_once_found_stays_mended(name: str, seed: int) -> None:
+    fault = next(fault for fault in ALL if fault.name == name)
+    with quiet():
+        outcome = run_episode(reference_setup(), fault, seed)
     assert [str(violation) for violation in outcome.violations] == []
 
 
