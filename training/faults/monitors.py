@@ -302,7 +302,7 @@ def a_rollback_is_in_force(world: World, seen: Seen) -> str | None:
                 continue
             if world.controller is not None and world.spec.knob_names[knob] in world.controller.pins:
                 continue
-            # A fraction of an integer knob, which only a lying actuator sets, is no value that the shield lets out (D1).
+            # A fraction of an integer knob, set by a lying actuator, is no value that the shield lets out (D1).
             allowed = np.rint(value) if world.spec.knobs[knob].integer else value
             if not np.isclose(seen.after[knob], allowed) and not _restoring(seen.decision):
                 return f"{verdict.trial.id} was rolled back, but {world.spec.knob_names[knob]} is {seen.after[knob]:g}"

@@ -238,7 +238,9 @@ class World:
         except GuardError:
             process.end()
             raise
+        guard.lease.full = self.guard is not None and self.guard.lease.full
         self.process, self.guard = process, guard
+        self._stopped_until = -1  # that was another process
         if not self.notes.wardenless:
             self._note_revert()
         elif np.array_equal(self.rig.in_force, self.found):
@@ -246,7 +248,9 @@ class World:
         if self.notes.died_at is not None and not self.notes.stopped:
             self.notes.left_behind = "a new controller begins, and what the last one left is not restored"
         self.notes.died_at, self.notes.wardenless = None, False
+        journal_full = bool(self.lives) and self.journal.full  # a full disk stays full
         self.journal = WatchedJournal(self.directory / "journal.jsonl")
+        self.journal.full = journal_full
         self.host = SimulatedHost(self.rig)
         self.controller = self.setup.controller(
             self.host,
@@ -283,7 +287,9 @@ class World:
         self.notes.died_at, self.notes.stopped = self.clock(), False
 
     def stop(self, periods: int) -> None:
-        """SIGSTOP, and SIGCONT so many periods later."""
+        """SIGSTOP, and SIGCONT so many periods later; nothing where none runs."""
+        if self.controller is None:
+            return
         self._stopped_until = len(self.seen) + periods
         self.notes.died_at, self.notes.stopped = self.clock(), True
 
@@ -325,8 +331,10 @@ class World:
         self.wall_offset += seconds
 
     def suspend(self, seconds: float) -> None:
-        """The host sleeps; the warden is the first to wake."""
+        """The host sleeps; the warden is the first to wake. What a dead controller left is not awaited meanwhile."""
         self.clock.now += seconds
+        if self.notes.died_at is not None:
+            self.notes.died_at += seconds
         if self.guard is not None:
             self.guard.look()
 
