@@ -131,7 +131,7 @@ class Notes:
         revert_seconds: from each death to everything being restored.
         stopped: whether it was stopped and not killed, so that its lease has to run out first.
         lied: whether an actuator was told to set other values than asked, or late.
-        edits: knob -> (seconds, value) of the last edit by another hand.
+        edits: knob -> (seconds, value) of the last edit by another hand, as long as it is in force.
         harmful: whether from now on each change of serving's tuning breaks the SLO badly.
         broken_at: trial id -> seconds of its first bad reading.
         wardenless: whether no warden is left either.
@@ -170,6 +170,7 @@ class World:
         self.clock, self.wall_offset = VirtualClock(), 0.0
         self.notes = Notes()
         self.seen: list[Seen] = []
+        self.journal: WatchedJournal
         self.lives: list[tuple[int, int]] = []
         """(first period, number of decisions that the journal must hold) of each controller."""
         self._actions: dict[int, list[Callable[[], None]]] = defaultdict(list)
@@ -364,6 +365,8 @@ class World:
         before = self.rig.in_force
         for name, value in zip(self.spec.knob_names, before, strict=True):
             self._was_in_force[name].add(float(value))
+            if self.notes.edits.get(name, (0.0, value))[1] != value:
+                del self.notes.edits[name]  # a restart or the warden has taken it back: nothing is left to be respected
         self._writes = []
         self.journal.written, self.journal.refused = [], 0
         runs = self.controller is not None and period >= self._stopped_until
