@@ -37,6 +37,7 @@ from controller.commands import (
     set_mode,
     write_atomically,
 )
+from controller.deadlines import Deadlines
 from controller.decision import Decision, Mode, advice_record
 from controller.guard import Guard, GuardConfig
 from controller.infeasible_file import InfeasibleFile
@@ -226,13 +227,16 @@ class CommandFiles:
         plant: whose actuators are reported.
         cost: measured once per period.
         overseer: of mode, configuration and policies.
+        deadlines: of pauses and pins; None for the host's clocks.
     """
 
     def __init__(
-        self, directory: Path, controller: Controller, plant: LivePlant, cost: OwnCost, overseer: Overseer
-    ) -> None:
+        self, directory: Path, controller: Controller, plant: LivePlant, cost: OwnCost, overseer: Overseer,
+        deadlines: Deadlines | None = None,
+    ) -> None:  # fmt: skip
         self._directory, self._controller, self._plant, self._overseer = directory, controller, plant, overseer
         self._cost, self._metrics = cost, OwnMetrics()
+        self._deadlines = deadlines or Deadlines()
         self._mode_text = ""
         self._last_pins: dict[str, Pin] = {}
         self._started_at = time.time()
@@ -329,15 +333,15 @@ class CommandFiles:
         pins = read_pins(self._directory)
         # Broken: the former ones stand, since letting go by mistake is the greater risk.
         self._last_pins = self._last_pins if pins is None else pins
-        now = time.time()
-        return {name: pin.value for name, pin in self._last_pins.items() if pin.until is None or now < pin.until}
+        left = self._deadlines.still_to_come
+        return {name: pin.value for name, pin in self._last_pins.items() if left(f"pin of {name}", pin.until)}
 
     def _in_force(self, name: str) -> bool:
         """Whether a file is there that holds no end, or one that is still to come (seconds since 1970)."""
         if not (self._directory / name).exists():
             return False
         try:
-            return time.time() < float(self._text(name))
+            return self._deadlines.still_to_come(name, float(self._text(name)))
         except ValueError:
             return True
 

@@ -112,7 +112,8 @@ def nothing_taken_while_blind(world: World, seen: Seen) -> str | None:
 @invariant("O1")
 def long_blindness_restores_what_was_found(world: World, seen: Seen) -> str | None:
     """After the time allowed without readings, everything is as it was found at start."""
-    first = next((s.now for s in reversed(world.seen) if not _was_blind(world, s)), None)
+    # A controller that slept beyond its lease begins anew from what the warden restored: nothing was blind meanwhile.
+    first = next((s.now for s in reversed(world.seen) if not _was_blind(world, s) or _begins_anew(s)), None)
     if seen.decision is None or seen.decision.mode is not Mode.ACT or world.notes.lied:
         return None
     begin = world.seen[0].now if first is None else first
@@ -412,6 +413,10 @@ def _blind(world: World, seen: Seen) -> str:
 
 def _was_blind(world: World, seen: Seen) -> bool:
     return seen.alive and bool(_blind(world, seen))
+
+
+def _begins_anew(seen: Seen) -> bool:
+    return seen.decision is not None and bool(seen.decision.inputs.get("lost"))
 
 
 def _cores(world: World, setting: np.ndarray) -> float:

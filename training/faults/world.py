@@ -19,6 +19,7 @@ from agents.heuristics.fallback import fallback_policy
 from agents.policy import Policy
 from controller import commands
 from controller.config import ControllerConfig
+from controller.deadlines import Deadlines
 from controller.decision import Decision, Mode
 from controller.guard import GuardError
 from controller.infeasible_file import InfeasibleFile
@@ -265,7 +266,10 @@ class World:
             wall_clock=self.wall_clock,
         )
         cost, overseer = OwnCost(dict, clock=self.clock), Overseer(Operation(), self.controller)
-        self.files = CommandFiles(self.directory, self.controller, self.host, cost, overseer)
+        deadlines = Deadlines(self.clock, self.wall_clock)
+        self.files = CommandFiles(self.directory, self.controller, self.host, cost, overseer, deadlines)
+        if self.ordered.get("pause"):
+            del self.ordered["pause"]  # one with an end, which a new controller takes over from the wall clock
         self.controller.heed = self.files.obey
         known = self.controller.kernel.infeasible
         self.infeasible = InfeasibleFile(self.directory, known, self.clock, self.wall_clock)
@@ -320,6 +324,10 @@ class World:
     def withdraw(self, name: str) -> None:
         """The end of a command that stays in force."""
         (self.directory / self.command_file(name)).unlink(missing_ok=True)
+        self.ordered.pop(name, None)
+
+    def ends_by_itself(self, name: str) -> None:
+        """From now on a command is not to be in force, though nobody has withdrawn it."""
         self.ordered.pop(name, None)
 
     @staticmethod

@@ -13,7 +13,12 @@ from training.faults.pairs import fault_named
 from training.faults.world import reference_setup
 
 ALL = [fault for hazard in HAZARDS for fault in faults_of(hazard)]
-FOUND_ONCE = [("actuator_sets_another_value", 90270)]
+FOUND_ONCE = [
+    ("actuator_sets_another_value", 90270),
+    ("second_writer+component_killed", 804),
+    ("second_writer+host_restarted", 832),
+    ("host_suspended+own_cost_under_churn", 402),
+]
 """Faults and seeds of violations that longer campaigns found."""
 
 
