@@ -121,8 +121,8 @@ def live_lines(live: Mapping[str, Any]) -> list[str]:
         f"excluded as a component's own crash: {live['excluded']['failed']:.0f} of {live['excluded']['requests']:.0f}",
         f"  {live['optimizations']} optimizations, not rolled back "
         + ("none ended" if ratio is None else f"{ratio:.1%} ({low:.1%} to {high:.1%})"),
-        f"  of {live['rolled_back']} rolled back, {live['rolled_back_near_faults']} ended during a fault or within 10 s of "
-        f"its end, which is {live['time_near_faults_ratio']:.0%} of the time",
+        f"  of {live['rolled_back']} rolled back, {live['rolled_back_near_faults']} ended in a fault or within 10 s "
+        f"of its end, which is {live['time_near_faults_ratio']:.0%} of the time",
         f"  opportunity to applied, p99: {live['opportunity_to_applied_p99_seconds']:.2f} s",
         f"  own CPU {live['own_cpu_ratio']:.2%} of a core, {live['own_cpu_ratio_without_starts']:.2%} without starts; "
         f"controller and warden {mebibytes:.1f} MiB",
