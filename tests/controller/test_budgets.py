@@ -6,32 +6,35 @@ from controller.budgets import Budgets
 def test_rollbacks_are_forgotten_after_an_hour():
     budgets = Budgets(2, 0.5, 600.0)
     for now in (0.0, 10.0, 20.0):
-        budgets.count(now, 1, True)
-    assert "3 rollbacks within an hour" in budgets.spent(20.0)
-    budgets.count(3601.0, 0, True)
-    assert budgets.spent(3601.0) == ""
+        budgets.count(now, ["serving"], True)
+    assert budgets.spent(20.0) == ("3 rollbacks within an hour, 3 of them of serving, 2 are allowed", "serving")
+    budgets.count(3601.0, [], True)
+    assert budgets.spent(3601.0) is None
 
 
 @pytest.mark.clause("E4")
 def test_an_hour_with_slos_mostly_broken_spends_the_error_budget():
     budgets = Budgets(20, 0.5, 600.0)
     for now in range(600):
-        assert budgets.spent(float(now)) == ""
-        budgets.count(float(now), 0, now % 3 == 0)
-    assert "all SLOs held in 33%" in budgets.spent(601.0)
+        assert budgets.spent(float(now)) is None
+        budgets.count(float(now), [], now % 3 == 0)
+    spent = budgets.spent(601.0)
+    assert spent is not None
+    assert spent.why.startswith("all SLOs held in 33%")
+    assert spent.workload == "", "what one workload was given, the others lack"
     budgets.clear()
-    assert budgets.spent(602.0) == ""
+    assert budgets.spent(602.0) is None
 
 
 def test_periods_that_cannot_be_seen_spend_nothing():
     budgets = Budgets(20, 0.5, 600.0)
     for now in range(1000):
-        budgets.count(float(now), 0, None)
+        budgets.count(float(now), [], None)
     assert budgets.attainment(1000.0) is None
 
 
 def test_a_bad_hour_is_forgotten_after_another():
     budgets = Budgets(20, 0.5, 600.0)
     for now in range(0, 7300, 5):
-        budgets.count(float(now), 0, now >= 3600)
+        budgets.count(float(now), [], now >= 3600)
     assert budgets.attainment(7300.0) == 1.0

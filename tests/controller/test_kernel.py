@@ -198,7 +198,7 @@ def test_what_the_smaller_parts_remember_stands_in_checkpoints_too():
         run.kernel.recovery.expect(np.array([0]), wanted)
         run.kernel.recovery.read_back(setting, SPEC.knob_names, seen=True)
         run.kernel.infeasible.read_back(setting, wanted, setting, now)
-        run.kernel.budgets.count(now, 1, True)
+        run.kernel.budgets.count(now, ["serving"], True)
     run.kernel.recovery.expect(np.array([0]), wanted)
     run.kernel.recovery.read_back(setting, SPEC.knob_names, seen=True)
     for part, old in zip(parts, before, strict=True):
