@@ -11,6 +11,7 @@ from controller.journal import JournalError
 from controller.period import Plan
 from controller.plant_events import PlantWithReverts
 from controller.recorder import Recorder
+from controller.replicas import PlantWithReplicas
 from controller.shield import Reason, Refusal
 from envs.plant import Plant, PlantError
 
@@ -39,8 +40,8 @@ def carry_out(plan: Plan, at: str, plant: Plant, guard: Guard | None, recorder: 
         guard: the right to act; None needs none.
         recorder: of the intent.
     """
-    if not plan.act:
-        return Attempt(True, False, [])
+    if not plan.act:  # replicas wait for such a period, so that they get what is in force after a change or a rollback
+        return _catch_up(plan, at, plant, guard, recorder)
     refusals: list[Refusal] = []
     before, wanted = plan.inputs.before, plan.setting
     try:
@@ -64,6 +65,27 @@ def carry_out(plan: Plan, at: str, plant: Plant, guard: Guard | None, recorder: 
     except (PlantError, ValueError) as error:
         refusals.append(Refusal(Reason.ACTUATOR, str(error)))
     return Attempt(journaled, made, refusals)
+
+
+def _catch_up(plan: Plan, at: str, plant: Plant, guard: Guard | None, recorder: Recorder) -> Attempt:
+    """Set replicas that came back to what is in force.
+
+    Nothing is decided by it: the value is the one that all others have. So it does not wait for what holds changes
+    back, but for the kill switch, and for a right to act.
+    """
+    inputs, nothing = plan.inputs, Attempt(True, False, [])
+    may = inputs.mode.changes and not (inputs.killed or inputs.no_right or plan.restore)
+    if not may or not isinstance(plant, PlantWithReplicas) or not plant.behind:
+        return nothing
+    intent = intent_record(plant.spec, inputs.snapshot.time, at, inputs.before, inputs.before)
+    try:
+        recorder.intent({**intent, "replicas": {name: dict(one) for name, one in plant.behind.items()}}, urgent=False)
+        with _acting(plant, guard):
+            plant.catch_up()
+    except (JournalError, GuardError, PlantError) as error:
+        reasons = {JournalError: Reason.JOURNAL, GuardError: Reason.LEASE}
+        return Attempt(True, False, [Refusal(reasons.get(type(error), Reason.ACTUATOR), str(error))])
+    return Attempt(True, True, [])
 
 
 def _acting(plant: Plant, guard: Guard | None) -> contextlib.AbstractContextManager[None]:

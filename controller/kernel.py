@@ -29,6 +29,12 @@ from envs.spec import Role, SystemSpec
 from telemetry.metrics import Snapshot
 
 BY_OPERATOR = "by the operator"
+BEGUN_ANEW = {
+    EventKind.RESTARTED: "the component was restarted",
+    EventKind.REPLICA_LEFT: "a replica is gone, perhaps by this change",
+    EventKind.REPLICA_JOINED: "a replica came back, and the others have less to do",
+}
+"""Events after which a trial's periods cannot be compared: it ends, and what was on trial is taken back."""
 
 
 class Kernel:
@@ -221,12 +227,15 @@ class Kernel:
         return pinned_setting(self.spec, target, inputs.pins)
 
     def _heed_events(self, plan: Plan, target: np.ndarray) -> None:
-        """Restarted components get back what was in force and not on trial; changes by others are left alone."""
+        """Restarted components get back what was in force and not on trial; changes by others are left alone.
+
+        So it is where a replica is gone or comes back.
+        """
         for event in plan.inputs.events:
-            if event.kind is EventKind.RESTARTED:
+            if event.kind in BEGUN_ANEW:
                 own = [i for i, knob in enumerate(self.spec.knobs) if knob.workload == event.workload]
                 target[own] = self.settled[own]
-                self._end_trials(plan, [event.workload], "the component was restarted")
+                self._end_trials(plan, [event.workload], BEGUN_ANEW[event.kind])
                 plan.reasons.append(Refusal(Reason.RESTORED, event.detail))
             elif event.kind is EventKind.CHANGED_ELSEWHERE:
                 trial = self.trials.running.get(event.workload)

@@ -15,9 +15,12 @@ import numpy as np
 from controller import readings
 from controller.actuators.actuator import Actuator, ActuatorError
 from controller.actuators.choose import Actuators, build_actuators
+from controller.actuators.replica_knobs import ReplicaKnobs
 from controller.component_source import ComponentSource
 from controller.components import Component, Components
 from controller.plant_events import Event, EventKind
+from controller.replica_watch import ReplicaWatch
+from controller.replicas import Members
 from controller.revert import Step
 from envs.plant import PlantError
 from envs.scaling import KnobScaling
@@ -75,11 +78,6 @@ class LivePlant:
             found = ", ".join(self._components) or "none; is the system running?"
             raise PlantError(f"no {missing[0]} among the components{where} (found: {found})")
         extra = [HostSource()] if extra_sources is None else extra_sources
-        self._sources = [ComponentSource(name, self._url_of, clock) for name in SCRAPED]
-        # First, so that it is read when the sweep begins and not after the wait for the scrapes.
-        processes = ProcessSource(self._processes, detail=ProcessDetail(processes=False), clock=clock)
-        self._sampler = Sampler([processes, *self._sources, *extra], spec.control_period_seconds, clock)
-        self._pool = ThreadPoolExecutor(len(SCRAPED), thread_name_prefix="scrape")
         self._not_taken_over: dict[str, str] = {}
         self._averages = readings.Averages()
         self._scaling = KnobScaling(spec.knobs)
@@ -91,6 +89,16 @@ class LivePlant:
         self._before: Sweep | None = None
         self._check_metrics()
         self.actuators = actuators or build_actuators(spec, self._components, own=own_actuators)
+        self._watches = {n: self._watch(one) for n, one in self._components.items() if one.replicas and n in SCRAPED}
+        self._sources = [
+            self._watches[name].source if name in self._watches else ComponentSource(name, self._url_of, clock)
+            for name in SCRAPED
+        ]
+        # First, so that it is read when the sweep begins and not after the wait for the scrapes.
+        processes = ProcessSource(self._processes, detail=ProcessDetail(processes=False), clock=clock)
+        self._sampler = Sampler([processes, *self._sources, *extra], spec.control_period_seconds, clock)
+        scrapes = len(SCRAPED) + sum(len(watch.members.names) for watch in self._watches.values())
+        self._pool = ThreadPoolExecutor(scrapes, thread_name_prefix="scrape")
         self._setting = self._scaling.low.copy()
         try:
             for actuator in self.actuators.used:
@@ -151,6 +159,9 @@ class LivePlant:
         for source in self._sources:
             source.begin(self._pool)
         sweep = self._sampler.sweep()
+        for watch in self._watches.values():
+            watch.after_sweep()
+            self._events += watch.members.take_events()
         values = np.full(len(self.spec.metrics), np.nan)
         if self._before is not None:
             interval = readings.Interval(self._before, sweep)
@@ -182,6 +193,21 @@ class LivePlant:
                     raise PlantError(f"what was found cannot be told: {error}") from None
         return steps
 
+    @property
+    def members(self) -> dict[str, Members]:
+        """By component that has replicas, which of them are ready."""
+        return {name: watch.members for name, watch in self._watches.items()}
+
+    @property
+    def behind(self) -> dict[str, dict[str, float]]:
+        """Replica that answers again -> knob -> the value in force, which it has not got yet."""
+        return {name: values for watch in self._watches.values() for name, values in watch.behind.items()}
+
+    def catch_up(self) -> None:
+        """Set the replicas in `behind` to what is in force; who took it counts from then on."""
+        for watch in self._watches.values():
+            watch.catch_up()
+
     def restore(self) -> None:
         """Put everything back as it was found; an actuator that fails shows in `setting`."""
         self.actuators.undo()
@@ -211,9 +237,15 @@ class LivePlant:
     def _follow_restarts(self) -> None:
         """Go on with a component's new process: its counters begin anew, and its knobs are the defaults again."""
         found = self._directory.read()
+        for name, watch in self._watches.items():
+            watch.follow(found.get(name))
         for name, component in found.items():
             known = self._components.get(name)
-            if known is None or (component.pid, component.start, component.url) == (known.pid, known.start, known.url):
+            if (
+                known is None
+                or name in self._watches
+                or (component.pid, component.start, component.url) == (known.pid, known.start, known.url)
+            ):
                 continue
             if component.pid and not component.start:
                 continue  # the process has ended, and its successor is not announced yet
@@ -291,6 +323,10 @@ class LivePlant:
         for name, value in values.items():
             index = self.spec.knob_index(name)
             self._setting[index] = np.clip(value, self._scaling.low[index], self._scaling.high[index])
+
+    def _watch(self, component: Component) -> ReplicaWatch:
+        knobs = [one for one in self.actuators.of(component.name) if isinstance(one, ReplicaKnobs)]
+        return ReplicaWatch(component, knobs[0] if knobs else None, self._clock)
 
     def _indices(self, actuator: Actuator) -> list[int]:
         return [self.spec.knob_index(name) for name in actuator.knobs]
