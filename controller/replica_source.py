@@ -41,6 +41,9 @@ class ReplicaSource:
         """Of the newest sweep, also of replicas that do not count."""
         self.silent: dict[str, int] = dict.fromkeys(sources, 0)
         """Sweeps in a row without a page, by replica."""
+        self.anew: set[str] = set()
+        """Replicas that number their pages from the beginning in the newest sweep: they are other processes."""
+        self._numbers: dict[str, float] = {}
 
     @property
     def families(self) -> Mapping[str, Family]:
@@ -81,12 +84,16 @@ class ReplicaSource:
         return found
 
     def _read(self) -> list[str]:
-        problems, self.pages = [], {}
+        problems, self.pages, self.anew = [], {}, set()
         for name, source in self._sources.items():
             try:
                 self.pages[name] = source.collect()
             except SourceError as error:
                 problems.append(str(error))
+            number = next((v for k, v in self.pages.get(name, {}).items() if k.startswith(PAGES)), math.nan)
+            if number < self._numbers.get(name, number):
+                self.anew.add(name)
+            self._numbers[name] = number if math.isfinite(number) else self._numbers.get(name, math.nan)
             self.silent[name] = 0 if self.pages.get(name) else self.silent[name] + 1
         return problems
 

@@ -35,6 +35,7 @@ class ReplicaWatch:
         self.behind: dict[str, dict[str, float]] = {}
         """Replica that answers again -> the values that it has to get before it counts."""
         self._patience: dict[str, int] = {}  # replica -> sweeps until it is asked again
+        self._gone: set[str] = set()  # whose process has ended, or is somebody else's now; not asked whoever answers
 
     def follow(self, found: Component | None) -> None:
         """Notice processes that ended, and their successors.
@@ -43,11 +44,12 @@ class ReplicaWatch:
             found: the component as the directory has it now.
         """
         listed = {} if found is None else {one.name: one for one in found.replicas}
+        self._gone = {name for name in self._known if _ended(listed.get(name))}
         for name, known in self._known.items():
             one = listed.get(name)
             if one is None:
                 self.members.leave(name, "it is not listed any more")
-            elif one.pid and not one.start:
+            elif name in self._gone:
                 self.members.leave(name, f"its process {one.pid} has ended")
             elif (one.pid, one.start, one.url) != (known.pid, known.start, known.url):
                 self._known[name] = one
@@ -59,10 +61,12 @@ class ReplicaWatch:
     def after_sweep(self) -> None:
         """Let go of who is silent; let those count that answer again and have what is in force."""
         for name in self.members.names:
-            if self.source.silent[name]:
+            if name in self.source.anew:
+                self.members.leave(name, "its pages are numbered anew: it was restarted")
+            if self.source.silent[name] >= SILENT_SWEEPS:
+                self.members.leave(name, "it does not show its metrics")
+            if name in self._gone or self.source.silent[name]:
                 self.behind.pop(name, None)
-                if self.source.silent[name] >= SILENT_SWEEPS:
-                    self.members.leave(name, "it does not show its metrics")
             elif name in self.members.out:
                 self._patience[name] = self._patience.get(name, 0) - 1
                 if self._patience[name] < 0:
@@ -99,3 +103,7 @@ class ReplicaWatch:
 
     def _url_of(self, name: str) -> str | None:
         return self._known[name].url
+
+
+def _ended(one: Component | None) -> bool:
+    return one is None or bool(one.pid and not one.start)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,8 +16,6 @@ from telemetry.collectors.source import SourceError
 
 class Pages:
     """A replica's pages, as they are set."""
-
-    families = {}
 
     def __init__(self) -> None:
         self.page: dict[str, float] | None = {}
@@ -57,7 +57,7 @@ def test_a_replica_that_is_missing_once_costs_its_own_part_only():
     for one, other in [(100.0, 100.0), (110.0, 130.0), (120.0, None), (130.0, 190.0), (140.0, 220.0)]:
         show(pages, {"done_total": one}, None if other is None else {"done_total": other})
         totals.append(source.collect()["done_total"])
-    assert [after - before for before, after in zip(totals, totals[1:], strict=False)] == [20.0, 10.0, 10.0, 20.0]
+    assert [after - before for before, after in itertools.pairwise(totals)] == [20.0, 10.0, 10.0, 20.0]
 
 
 def test_a_replica_that_began_anew_does_not_count_in_that_sweep():
