@@ -27,6 +27,7 @@ class Component:
         replicas: processes that share its work, each a component of its own called `serving-0`, `serving-1`, ...;
             `url` is then that of the first, and there is no process of the whole. Empty where there is one alone.
         ready_share: of the replicas that must be ready for the readings to stand for all.
+        canaries: how many replicas, the first ones, get a change before the others; 0: all at once.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Component:
     start: int = 0
     replicas: tuple[Component, ...] = ()
     ready_share: float = READY_SHARE
+    canaries: int = 0
 
 
 class Components:
@@ -78,8 +80,11 @@ def _is_entry(entry: object) -> bool:
         return False
     if "replicas" in entry:
         replicas, share = entry["replicas"], entry.get("ready_share", READY_SHARE)
-        known = isinstance(share, int | float) and 0.0 < share <= 1.0
-        return known and isinstance(replicas, list) and bool(replicas) and all(_is_single(one) for one in replicas)
+        if not (isinstance(replicas, list) and replicas and all(_is_single(one) for one in replicas)):
+            return False
+        canaries = entry.get("canaries", 0)
+        shared = isinstance(share, int | float) and 0.0 < share <= 1.0
+        return shared and isinstance(canaries, int) and 0 <= canaries < len(replicas)
     return _is_single(entry)
 
 
@@ -91,6 +96,7 @@ def _component(name: str, entry: Mapping[str, Any]) -> Component:
     if "replicas" in entry:
         replicas = tuple(_component(f"{name}-{i}", one) for i, one in enumerate(entry["replicas"]))
         share = float(entry.get("ready_share", READY_SHARE))
-        return Component(name, replicas[0].url, replicas=replicas, ready_share=share)
+        canaries = int(entry.get("canaries", min(1, len(replicas) - 1)))
+        return Component(name, replicas[0].url, replicas=replicas, ready_share=share, canaries=canaries)
     pid = int(entry.get("pid", 0))
     return Component(name, str(entry["url"]).rstrip("/"), pid, process_start(pid) if pid else 0)

@@ -16,6 +16,7 @@ from controller import readings
 from controller.actuators.actuator import Actuator, ActuatorError
 from controller.actuators.choose import Actuators, build_actuators
 from controller.actuators.replica_knobs import ReplicaKnobs
+from controller.canaries import Paired
 from controller.component_source import ComponentSource
 from controller.components import Component, Components
 from controller.plant_events import Event, EventKind
@@ -89,6 +90,7 @@ class LivePlant:
         self._before: Sweep | None = None
         self._check_metrics()
         self.actuators = actuators or build_actuators(spec, self._components, own=own_actuators)
+        self._paired: dict[str, Paired] = {}
         self._watches = {n: self._watch(one) for n, one in self._components.items() if one.replicas and n in SCRAPED}
         self._sources = [
             self._watches[name].source if name in self._watches else ComponentSource(name, self._url_of, clock)
@@ -167,6 +169,7 @@ class LivePlant:
             interval = readings.Interval(self._before, sweep)
             found = readings.read(interval, self._averages, self.spec.latency_slo_seconds, self._wall_clock)
             values[:] = [found[metric.name] for metric in self.spec.metrics]
+        self._paired = self._pairs(sweep.time, values)
         self._before = self.last_sweep = sweep
         self._period += 1
         if self._period % READ_BACK_PERIODS == 0:
@@ -207,6 +210,27 @@ class LivePlant:
         """Set the replicas in `behind` to what is in force; who took it counts from then on."""
         for watch in self._watches.values():
             watch.catch_up()
+
+    @property
+    def paired(self) -> dict[str, Paired]:
+        """By component, what canaries and rest showed in the newest period, where they can be told apart."""
+        return dict(self._paired)
+
+    @property
+    def tried(self) -> dict[str, dict[str, float]]:
+        """By component, the knobs that its canaries have otherwise than the rest."""
+        return {name: watch.tried for name, watch in self._watches.items() if watch.tried}
+
+    def try_on(self, component: str, values: Mapping[str, float]) -> None:
+        """Set knobs on the canaries of a component alone, all or none; empty: give them what the rest has.
+
+        Raises:
+            PlantError: they did not take it, and have what the rest has.
+        """
+        try:
+            self._watches[component].try_on(values)
+        except ActuatorError as error:
+            raise PlantError(str(error)) from None
 
     def restore(self) -> None:
         """Put everything back as it was found; an actuator that fails shows in `setting`."""
@@ -323,6 +347,19 @@ class LivePlant:
         for name, value in values.items():
             index = self.spec.knob_index(name)
             self._setting[index] = np.clip(value, self._scaling.low[index], self._scaling.high[index])
+
+    def _pairs(self, time: float, values: np.ndarray) -> dict[str, Paired]:
+        found = {name: watch.pair(time, self._with_own_of(name, values)) for name, watch in self._watches.items()}
+        return {name: pair for name, pair in found.items() if pair is not None}
+
+    def _with_own_of(self, component: str, values: np.ndarray) -> Callable[[readings.Interval], np.ndarray]:
+        """Makes a snapshot of all into one of some replicas: with the metrics that they tell themselves."""
+
+        def read(interval: readings.Interval) -> np.ndarray:
+            own = readings.told_by(component, interval, self.spec.latency_slo_seconds, self._wall_clock())
+            return np.array([own.get(m.name, value) for m, value in zip(self.spec.metrics, values, strict=True)])
+
+        return read
 
     def _watch(self, component: Component) -> ReplicaWatch:
         knobs = [one for one in self.actuators.of(component.name) if isinstance(one, ReplicaKnobs)]

@@ -230,7 +230,8 @@ class Controller:
                 self.announce(plan.inputs.before, plan.setting)
             attempt = carry_out(plan, at, self.plant, self.guard, self._recorder)
         with self._figures.timed("verify"):
-            effect = Effect(self._clock(), self.plant.setting, *attempt)
+            tried = self.plant.tried if isinstance(self.plant, PlantWithReplicas) else {}
+            effect = Effect(self._clock(), self.plant.setting, *attempt, tried)
             aftermath = self.kernel.applied(plan, effect)
             decision = decision_of(plan, effect, aftermath, at, self.kernel.period)
             decision.inputs, decision.effect = inputs.plain(), effect.plain()
@@ -349,6 +350,7 @@ class Controller:
             config=config,
             no_right=no_right or "",
             lost=lost,
+            paired=self.plant.paired if isinstance(self.plant, PlantWithReplicas) else {},
             opportunities=self._opportunities.find(self.recent, before, self._clock()),
             floors=self._prescaler.floors(self.recent, before, self.alarms) if self.recent.full else {},
         )

@@ -22,6 +22,54 @@ OLDEST = "_timestamp_seconds"
 Page = Mapping[str, float]
 
 
+class Average:
+    """Pages of several replicas as one, sweep after sweep."""
+
+    def __init__(self) -> None:
+        self._former: Mapping[str, Page] = {}  # of those that counted in the last sweep
+        self._totals: dict[str, float] = {}
+
+    def add(self, pages: Mapping[str, Page], least: int, among: int) -> dict[str, float]:
+        """The page of an average one.
+
+        Args:
+            pages: by replica, of this sweep.
+            least: of them that must have counted on since the last sweep.
+            among: how many replicas there are.
+
+        Raises:
+            SourceError: fewer have.
+        """
+        former, self._former = self._former, pages
+        both = [growth(former[name], page) for name, page in pages.items() if name in former]
+        grown = [one for one in both if one is not None]
+        counted = len(grown) if former else len(pages)
+        if counted < least:
+            raise SourceError(f"{counted} of {among} replicas can be read, at least {least} must")
+        return {**self._levels(), **self._counters(grown, begins=not former)}
+
+    def _counters(self, grown: Sequence[Page], *, begins: bool) -> dict[str, float]:
+        """The totals that every counter has come to; one that nobody has twice is left out, unless it begins."""
+        found = {}
+        for series in {series for page in self._former.values() for series in page if is_counter(series)}:
+            added = _mean([one[series] for one in grown if series in one])
+            if math.isfinite(added) or begins or series not in self._totals:
+                self._totals[series] = self._totals.get(series, 0.0) + (added if math.isfinite(added) else 0.0)
+                found[series] = self._totals[series]
+        return found
+
+    def _levels(self) -> dict[str, float]:
+        pages = list(self._former.values())
+        found = {}
+        for series in {series for page in pages for series in page}:
+            name = series.partition("{")[0]
+            if is_counter(series) or name in (PAGES, WRITTEN_AT):
+                continue
+            values = [page[series] for page in pages if series in page]
+            found[series] = float(min(values)) if name.endswith(OLDEST) else _mean(values)
+        return found
+
+
 class ReplicaSource:
     """Scrapes all replicas side by side.
 
@@ -35,8 +83,11 @@ class ReplicaSource:
 
     def __init__(self, sources: Mapping[str, ComponentSource], members: Members) -> None:
         self.name, self._sources, self._members = members.name, sources, members
-        self._former: dict[str, Page] = {}  # of those that counted in the last sweep
-        self._totals: dict[str, float] = {}
+        self._whole, self._canary, self._rest = Average(), Average(), Average()
+        self.canary: Page = {}
+        """What an average canary shows; empty where canaries and rest cannot be held against each other."""
+        self.rest: Page = {}
+        """What an average one of the others shows."""
         self.pages: dict[str, Page] = {}
         """Of the newest sweep, also of replicas that do not count."""
         self.silent: dict[str, int] = dict.fromkeys(sources, 0)
@@ -62,26 +113,22 @@ class ReplicaSource:
             SourceError: fewer replicas than must be ready can be read.
         """
         problems = self._read()
-        former, self._former = self._former, {n: p for n, p in self.pages.items() if n in self._members.ready}
-        both = {name: growth(former[name], page) for name, page in self._former.items() if name in former}
-        grown = [one for one in both.values() if one is not None]
-        counted = grown if former else list(self._former)
-        if len(counted) < self._members.least:
-            found = f"{len(counted)} of {len(self._members.names)} replicas can be read"
-            raise SourceError(
-                f"{found}, at least {self._members.least} must; {'; '.join(problems) or 'the rest waits'}"
-            )
-        return {**self._levels(), **self._counters(grown, begins=not former)}
+        ready = {name: page for name, page in self.pages.items() if name in self._members.ready}
+        canaries = self._members.canaries if self._members.apart else ()
+        self.canary = self._part(self._canary, {name: page for name, page in ready.items() if name in canaries})
+        rest = {name: page for name, page in ready.items() if canaries and name not in canaries}
+        self.rest = self._part(self._rest, rest)
+        try:
+            return self._whole.add(ready, self._members.least, len(self._members.names))
+        except SourceError as error:
+            raise SourceError("; ".join([str(error), *problems])) from None
 
-    def _counters(self, grown: Sequence[Page], *, begins: bool) -> dict[str, float]:
-        """The totals that every counter has come to; one that nobody has twice is left out, unless it begins."""
-        found = {}
-        for series in {series for page in self._former.values() for series in page if is_counter(series)}:
-            added = _mean([one[series] for one in grown if series in one])
-            if math.isfinite(added) or begins or series not in self._totals:
-                self._totals[series] = self._totals.get(series, 0.0) + (added if math.isfinite(added) else 0.0)
-                found[series] = self._totals[series]
-        return found
+    def _part(self, average: Average, pages: Mapping[str, Page]) -> Page:
+        """Of some of the replicas; empty where none of them can be read."""
+        try:
+            return average.add(pages, 1, len(self._members.names))
+        except SourceError:
+            return {}
 
     def _read(self) -> list[str]:
         problems, self.pages, self.anew = [], {}, set()
@@ -96,17 +143,6 @@ class ReplicaSource:
             self._numbers[name] = number if math.isfinite(number) else self._numbers.get(name, math.nan)
             self.silent[name] = 0 if self.pages.get(name) else self.silent[name] + 1
         return problems
-
-    def _levels(self) -> dict[str, float]:
-        pages = list(self._former.values())
-        found = {}
-        for series in {series for page in pages for series in page}:
-            name = series.partition("{")[0]
-            if is_counter(series) or name in (PAGES, WRITTEN_AT):
-                continue
-            values = [page[series] for page in pages if series in page]
-            found[series] = float(min(values)) if name.endswith(OLDEST) else _mean(values)
-        return found
 
 
 def is_counter(series: str) -> bool:

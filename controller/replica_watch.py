@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+import numpy as np
 
 from controller.actuators.actuator import ActuatorError
 from controller.actuators.replica_knobs import ReplicaKnobs
+from controller.canaries import Paired
 from controller.component_source import ComponentSource
 from controller.components import Component
+from controller.readings import Interval
 from controller.replica_source import ReplicaSource
 from controller.replicas import Members
+from telemetry.sweep import Sweep
 
 SILENT_SWEEPS = 3
 """Sweeps in a row without a page after which a replica is gone. Default 3: one answer may come late."""
@@ -34,6 +39,7 @@ class ReplicaWatch:
         self.source = ReplicaSource(sources, self.members)
         self.behind: dict[str, dict[str, float]] = {}
         """Replica that answers again -> the values that it has to get before it counts."""
+        self._parts: tuple[Sweep, Sweep] | None = None  # of canaries and rest, in the sweep before
         self._patience: dict[str, int] = {}  # replica -> sweeps until it is asked again
         self._gone: set[str] = set()  # whose process has ended, or is somebody else's now; not asked whoever answers
 
@@ -82,6 +88,33 @@ class ReplicaWatch:
                 self._knobs.catch_up(name)
             except ActuatorError as error:
                 self._later(name, error)
+
+    @property
+    def tried(self) -> dict[str, float]:
+        """Knobs that the canaries have otherwise than the rest."""
+        return {} if self._knobs is None else dict(self._knobs.tried)
+
+    def try_on(self, values: Mapping[str, float]) -> None:
+        """See `ReplicaKnobs.try_on`.
+
+        Raises:
+            ActuatorError: they did not take it.
+        """
+        if self._knobs is not None:
+            self._knobs.try_on(values)
+
+    def pair(self, time: float, read: Callable[[Interval], np.ndarray]) -> Paired | None:
+        """Canaries and rest in the newest sweep; None where they cannot be held against each other.
+
+        Args:
+            time: seconds, of the sweep.
+            read: the snapshot (n_metrics,) of an interval.
+        """
+        before, self._parts = self._parts, (Sweep(time, self.source.canary), Sweep(time, self.source.rest))
+        if before is None or self._knobs is None or not self.members.apart:
+            return None
+        canary, rest = (read(Interval(old, new)) for old, new in zip(before, self._parts, strict=True))
+        return Paired(self.tried, canary, rest)
 
     def _ask(self, name: str) -> None:
         """Whether it has what is in force."""

@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
+from controller.canaries import Paired
 from controller.components import Component
 from controller.plant_events import Event, EventKind
+from envs.spec import SystemSpec
 
 
 class Members:
@@ -20,6 +22,8 @@ class Members:
     def __init__(self, component: Component) -> None:
         self.name = component.name
         self.names = tuple(one.name for one in component.replicas)
+        self.canaries = self.names[: component.canaries]
+        """Those that get a change before the others."""
         self.least = max(1, math.ceil(component.ready_share * len(self.names)))
         """Fewest that must be ready for the readings to stand for all."""
         self.out: dict[str, str] = {}
@@ -35,6 +39,12 @@ class Members:
     def problem(self) -> str:
         """Who does not count and why, one line; empty where all do."""
         return "; ".join(f"{name}: {why}" for name, why in self.out.items())
+
+    @property
+    def apart(self) -> bool:
+        """Whether canaries and rest can be held against each other: all of those and some of these are ready."""
+        others = len(self.ready) - len(self.canaries)
+        return bool(self.canaries) and others > 0 and all(name not in self.out for name in self.canaries)
 
     def leave(self, name: str, why: str) -> None:
         """It does not count from now on; told once, until it joins again."""
@@ -57,6 +67,8 @@ class Members:
 class PlantWithReplicas(Protocol):
     """A plant of which a component may have replicas; the live one is."""
 
+    spec: SystemSpec
+
     @property
     def members(self) -> Mapping[str, Members]:
         """By component, which of its replicas are ready; empty where none has any."""
@@ -69,6 +81,24 @@ class PlantWithReplicas(Protocol):
 
     def catch_up(self) -> None:
         """Set those replicas to what is in force; who took it counts from then on, and is told by an event."""
+        ...
+
+    @property
+    def paired(self) -> Mapping[str, Paired]:
+        """By component, what canaries and rest showed in the newest period, where they can be told apart."""
+        ...
+
+    @property
+    def tried(self) -> Mapping[str, Mapping[str, float]]:
+        """By component, the knobs that its canaries have otherwise than the rest."""
+        ...
+
+    def try_on(self, component: str, values: Mapping[str, float]) -> None:
+        """Set knobs on the canaries of a component alone, all or none; empty: give them what the rest has.
+
+        Raises:
+            PlantError: they did not take it, and have what the rest has.
+        """
         ...
 
 

@@ -47,6 +47,8 @@ class ReplicaKnobs:
         }
         self._seen: dict[str, dict[str, float]] = {}  # replica -> values in force, as it last told them
         self._agreed: dict[str, float] = {}  # what a replica has to have before it counts
+        self.tried: dict[str, float] = {}
+        """Knobs that the canaries have otherwise, while a change is tried on them."""
 
     def probe(self) -> Capability:
         """Asks all replicas; one that does not answer now joins later."""
@@ -74,9 +76,9 @@ class ReplicaKnobs:
             self._agreed = self._equal_at_first(ready)
         found = {}
         for knob in self.knobs:
-            values = [self._seen[name][knob] for name in ready]
+            values = [self._seen[name][knob] for name in ready if not self._tries(name, knob)]
             found[knob] = next((value for value in values if value != self._agreed[knob]), self._agreed[knob])
-            if values.count(found[knob]) == len(values):
+            if values and values.count(found[knob]) == len(values):
                 self._agreed[knob] = found[knob]
         return found
 
@@ -103,6 +105,24 @@ class ReplicaKnobs:
         self._seen |= answers
         self._agreed |= {knob: answers[ready[0]][knob] for knob in values}
         return dict(self._agreed)
+
+    def try_on(self, values: Mapping[str, float]) -> None:
+        """Set knobs on the canaries alone, all or none; empty: give them what the rest has.
+
+        Raises:
+            ActuatorError: one of them did not take it; the others were brought back.
+        """
+        names = [name for name in self.members.canaries if name in self.members.ready]
+        wanted = values or {knob: self._agreed[knob] for knob in self.tried}
+        former = {name: {knob: self._agreed[knob] for knob in wanted} for name in names}
+        for number, name in enumerate(names):
+            try:
+                self._seen[name] = self._each[name].apply(wanted)
+                self._compare(name, self._seen[name], wanted, wanted)
+            except ActuatorError as error:
+                self.tried = {}
+                raise ActuatorError(f"{error}; {self._bring_back(former, names[:number], name)}") from None
+        self.tried = dict(values)
 
     def attach(self, component: Component) -> None:
         """Go on with another process of the replica of that name; it counts when it has caught up."""
@@ -137,10 +157,15 @@ class ReplicaKnobs:
 
     def undo(self) -> None:
         """Send each replica the values that it was found with."""
+        self.tried = {}
         for one in self._each.values():
             with contextlib.suppress(ActuatorError):  # what it was sent last may have come after all
                 one.read()
             one.undo()
+
+    def _tries(self, name: str, knob: str) -> bool:
+        """Whether a replica has a value of its own because a change is tried on it."""
+        return name in self.members.canaries and self._seen[name][knob] == self.tried.get(knob)
 
     def _ready(self) -> list[str]:
         ready = self.members.ready

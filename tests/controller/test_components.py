@@ -23,6 +23,7 @@ def test_directory_is_read_again_when_it_changes(tmp_path):
     [
         "", "[", "[]", '{"serving": 1}', '{"serving": {"pid": 3}}', '{"serving": {"replicas": []}}',
         '{"serving": {"replicas": [{"pid": 3}]}}', '{"serving": {"replicas": [{"url": "http://b"}], "ready_share": 2}}',
+        '{"serving": {"replicas": [{"url": "http://b"}], "canaries": 1}}',
     ],
 )  # fmt: skip
 def test_broken_directory_leaves_the_former_one_in_force(tmp_path, content):
@@ -51,7 +52,7 @@ def test_replicas_are_components_of_one_with_names_of_their_own():
     entry = {"replicas": [{"url": "http://a/", "pid": os.getpid()}, {"url": "http://b"}], "ready_share": 1}
     components = Components({"serving": entry, "load": {"url": "http://c"}}).read()
     serving = components["serving"]
-    assert (serving.url, serving.pid, serving.ready_share) == ("http://a", 0, 1.0)
+    assert (serving.url, serving.pid, serving.ready_share, serving.canaries) == ("http://a", 0, 1.0, 1)
     assert [(one.name, one.url) for one in serving.replicas] == [("serving-0", "http://a"), ("serving-1", "http://b")]
     assert serving.replicas[0].start == process_start(os.getpid())
     assert list(apart(components)) == ["serving-0", "serving-1", "load"]

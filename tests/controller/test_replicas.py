@@ -15,7 +15,7 @@ from controlled import FakeComponent
 from controller.component_source import PAGES
 from controller.config import ControllerConfig
 from controller.journal import Journal
-from controller.live_plant import LivePlant
+from controller.live_plant import READ_BACK_PERIODS, LivePlant
 from controller.loop import Controller
 from controller.replay import replay
 from controller.replica_watch import ASK_AGAIN_SWEEPS, SILENT_SWEEPS
@@ -239,3 +239,83 @@ def test_a_restart_that_nobody_announced_shows_in_the_number_of_the_page(
     replicas[1].metrics[PAGES] = 2.0
     controller.step()
     assert sizes(replicas) == [16, 16]
+
+
+def shown(replica: FakeComponent, requests: float, memory: float) -> None:
+    replica.metrics |= {"serving_requests_total": requests, "process_resident_memory_bytes": memory}
+
+
+@pytest.mark.clause("D3")
+def test_canaries_have_their_own_knobs_and_readings_while_a_change_is_tried(
+    plant: LivePlant, replicas: list[FakeComponent]
+) -> None:
+    index = plant.spec.catalogue.index
+    for requests in (0.0, 10.0):
+        shown(replicas[0], 3 * requests, 1e8)
+        shown(replicas[1], requests, 3e8)
+        plant.advance(1.0)
+    plant.try_on("serving", {KNOB: 16.0})
+    assert sizes(replicas) == [16, 8]
+    pair = plant.paired["serving"]
+    assert (pair.knobs, plant.tried) == ({}, {"serving": {KNOB: 16.0}}), "the period before is not of the canaries"
+    assert pair.canary[index("serving_arrivals_per_second")] == pytest.approx(30.0)
+    assert pair.rest[index("serving_arrivals_per_second")] == pytest.approx(10.0)
+    assert (pair.canary[index("serving_memory_bytes")], pair.rest[index("serving_memory_bytes")]) == (1e8, 3e8)
+    plant.advance(1.0)
+    assert plant.paired["serving"].knobs == {KNOB: 16.0}
+    for _ in range(READ_BACK_PERIODS):
+        plant.advance(1.0)
+    assert plant.take_events() == [], "nobody else has done that"
+    assert plant.setting[plant.spec.knob_index(KNOB)] == 8
+
+
+@pytest.mark.clause("D3")
+def test_what_was_tried_is_made_on_all_or_taken_back(plant: LivePlant, replicas: list[FakeComponent]) -> None:
+    plant.try_on("serving", {KNOB: 16.0})
+    plant.try_on("serving", {})
+    assert (sizes(replicas), plant.tried) == ([8, 8], {})
+    plant.try_on("serving", {KNOB: 16.0})
+    wanted = plant.setting
+    wanted[plant.spec.knob_index(KNOB)] = 16.0
+    plant.apply(wanted)
+    plant.try_on("serving", {})
+    assert (sizes(replicas), plant.tried) == ([16, 16], {})
+
+
+@pytest.mark.clause("A2")
+def test_a_change_that_the_rest_refuses_after_the_canaries_had_it_is_taken_back_from_all(
+    plant: LivePlant, replicas: list[FakeComponent]
+) -> None:
+    plant.try_on("serving", {KNOB: 16.0})
+    replicas[1].behaviour = "refuses"
+    wanted = plant.setting
+    wanted[plant.spec.knob_index(KNOB)] = 16.0
+    plant.apply(wanted)
+    plant.try_on("serving", {})
+    assert sizes(replicas) == [8, 8]
+
+
+def test_a_canary_that_does_not_take_a_change_is_told(plant: LivePlant, replicas: list[FakeComponent]) -> None:
+    replicas[0].behaviour = "refuses"
+    with pytest.raises(PlantError, match="refused with 422"):
+        plant.try_on("serving", {KNOB: 16.0})
+    assert plant.tried == {}
+
+
+@pytest.mark.parametrize("end", ["restore", "close"])
+def test_canaries_get_back_what_was_found(plant: LivePlant, replicas: list[FakeComponent], end: str) -> None:
+    plant.try_on("serving", {KNOB: 16.0})
+    assert sum(step.get("url") == f"{replicas[0].url}/knobs" for step in plant.revert_steps()) == 1
+    getattr(plant, end)()
+    assert (sizes(replicas), plant.tried) == ([8, 8], {})
+
+
+def test_without_all_canaries_and_another_one_nothing_can_be_compared(
+    plant: LivePlant, replicas: list[FakeComponent]
+) -> None:
+    plant.advance(1.0)
+    plant.advance(1.0)
+    assert list(plant.paired) == ["serving"]
+    replicas[1].die()
+    plant.advance(1.0)
+    assert plant.paired == {}
