@@ -31,7 +31,8 @@ class Inputs:
         now: seconds on the loop's clock.
         snapshot: the newest reading.
         before: (n_knobs,) setting in force.
-        mode: wanted by the operator.
+        mode: wanted by the operator, for the system as a whole.
+        modes: workload -> mode that the operator wants for it at most.
         proposals: role -> (n_knobs,) wanted by a policy, after `Task.decode`.
         policies: role -> name of that policy.
         proposal_reasons: why a role was left to its fallback, or is held.
@@ -70,6 +71,7 @@ class Inputs:
     floors: Mapping[str, Floor] = field(default_factory=dict)
     opportunities: Sequence[Opportunity] = ()
     paired: Mapping[str, Paired] = field(default_factory=dict)
+    modes: Mapping[str, Mode] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """For the journal, floats exact; what is as by default is left out."""
@@ -82,6 +84,7 @@ class Inputs:
         }
         sometimes = {
             "proposals": {role: numbers(setting) for role, setting in self.proposals.items()},
+            "modes": dict(self.modes),
             "policies": dict(self.policies),
             "proposal_reasons": _pairs(self.proposal_reasons),
             "events": [[event.kind, event.workload, event.detail, event.knob] for event in self.events],
@@ -127,6 +130,7 @@ class Inputs:
                 for name, (knobs, canary, rest) in plain.get("paired", {}).items()
             },
             floors={name: Floor(_float(cores), why) for name, (cores, why) in plain.get("floors", {}).items()},
+            modes={workload: Mode(mode) for workload, mode in plain.get("modes", {}).items()},
             **{key: plain[key] for key in same if key in plain},
         )
 
@@ -148,6 +152,7 @@ class Plan:
         advised: changes that wait for an operator from now on.
         tried: component -> knob -> value for the canaries alone; empty gives them what the rest has.
         trying: those moves that are in force on the canaries, if `tried` is.
+        modes: in force, of each workload.
     """
 
     inputs: Inputs
@@ -162,6 +167,17 @@ class Plan:
     advised: list[Advice] = field(default_factory=list)
     tried: dict[str, dict[str, float]] = field(default_factory=dict)
     trying: list[Move] = field(default_factory=list)
+    modes: Mapping[str, Mode] = field(default_factory=dict)
+
+    @property
+    def held(self) -> set[str]:
+        """Workloads of which nothing new is set while others are changed; what was begun is still taken back."""
+        return {workload for workload, mode in self.modes.items() if self.inputs.mode.changes and not mode.changes}
+
+    @property
+    def left(self) -> set[str]:
+        """Those of them whose mode is `off`: nothing is set, only everything at once goes back to what was found."""
+        return {workload for workload in self.held if self.modes[workload] is Mode.OFF}
 
 
 @dataclass(frozen=True)
@@ -214,7 +230,9 @@ class Aftermath:
         verdicts: of the trials that ended by it.
         opened: trials of the changes made.
         short: whether not all of it is in force.
-        demoted: why the mode falls; empty if it does not.
+        demoted: why a mode falls; empty if none does.
+        demoted_workload: whose mode; empty for the system's.
+        demoted_mode: that is in force from now on; None if none falls.
         frozen: why from now on nothing new may be tried until an operator resumes; empty if nothing happened.
     """
 
@@ -225,6 +243,8 @@ class Aftermath:
     opened: list[Trial] = field(default_factory=list)
     short: bool = False
     demoted: str = ""
+    demoted_workload: str = ""
+    demoted_mode: Mode | None = None
     frozen: str = ""
 
 
@@ -256,6 +276,7 @@ def decision_of(plan: Plan, effect: Effect, aftermath: Aftermath, at: str, perio
         period=period,
         advised=plan.advised,
         opportunities=inputs.opportunities,
+        modes={workload: mode for workload, mode in plan.modes.items() if mode is not inputs.mode},
     )
 
 
