@@ -113,7 +113,8 @@ class FakeComponent:
     Attributes:
         metrics: series -> value, as `/metrics` shows them.
         knobs: name -> value.
-        behaviour: "good", "error" (500), "garbage", "slow" (never answers) or "refuses" (422 to changes).
+        behaviour: "good", "error" (500), "garbage", "slow" (never answers), "refuses" (422 to changes)
+            or "conflict" (409 to changes).
         requests: method and path of each request, and the body of changes.
     """
 
@@ -157,6 +158,8 @@ class FakeComponent:
         if method == "PATCH":
             if self.behaviour == "refuses":
                 return 422, b'{"error": "allowed is an integer from 1 to 64"}'
+            if self.behaviour == "conflict":
+                return 409, b'{"error": "busy"}'
             changes = json.loads(body)
             self.knobs |= changes
             return 200, json.dumps({"applied": changes}).encode()
