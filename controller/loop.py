@@ -21,6 +21,7 @@ from controller.figures import Figures
 from controller.guard import Guard
 from controller.journal import Journal, JournalError
 from controller.kernel import Kernel
+from controller.modes import modes_in_force
 from controller.opportunities import Opportunities
 from controller.period import Aftermath, Effect, Inputs, Plan, decision_of
 from controller.plant_events import PlantWithEvents, PlantWithReverts
@@ -52,8 +53,8 @@ class Controller:
     """Keeps a plant in trim. Starts from the setting in force, without a jump.
 
     In mode `off` it only reads; in `shadow` it decides and writes down, and changes nothing; above that it changes the
-    setting, see `Mode`. `paused` stops changes at once, but a change on trial is still rolled back if it proves
-    harmful.
+    setting, see `Mode`. A workload whose own mode is lower is held back by that. `paused` stops changes at once, but a
+    change on trial is still rolled back if it proves harmful.
 
     Args:
         plant: to be controlled.
@@ -89,7 +90,9 @@ class Controller:
         self.killed = False
         """The kill switch: everything goes back to what was found at start, and stays there."""
         self.demoted = ""
-        """Why the mode fell by itself; empty if it did not."""
+        """Why a mode fell by itself, the system's or a workload's; empty if none did."""
+        self.modes: dict[str, Mode] = {}
+        """Workload -> mode that it may have at most; one that is not named has the system's."""
         self.frozen = ""
         """Why it paused itself, when a rollback could not be carried out; empty if it did not."""
         self.plant, self.spec = plant, plant.spec
@@ -134,6 +137,11 @@ class Controller:
         if mode.changes and not self._mode.changes:
             self.proposer.reset()
         self._mode = mode
+
+    @property
+    def modes_in_force(self) -> dict[str, Mode]:
+        """Workload -> the lowest of the system's mode, its own, and what the configuration allows."""
+        return modes_in_force(self.spec.workloads, self._mode, self.modes, self.config.modes)
 
     @property
     def journal(self) -> Journal:
@@ -237,8 +245,7 @@ class Controller:
             self._note(plan, aftermath)
             if aftermath.frozen:
                 self.frozen, self.paused = aftermath.frozen, True
-            if aftermath.demoted:
-                self.demoted, self.mode = aftermath.demoted, self._mode.below
+            self._demote(aftermath)
             self._record(decision)
         if self.guard is not None:
             self.guard.renew()
@@ -350,7 +357,20 @@ class Controller:
             lost=lost,
             opportunities=self._opportunities.find(self.recent, before, self._clock()),
             floors=self._prescaler.floors(self.recent, before, self.alarms) if self.recent.full else {},
+            modes=dict(self.modes),
         )
+
+    def _demote(self, aftermath: Aftermath) -> None:
+        """Let the mode fall that the kernel says, if it says so."""
+        mode, workload = aftermath.demoted_mode, aftermath.demoted_workload
+        if mode is None:
+            return
+        self.demoted = aftermath.demoted
+        if workload:
+            logger.info("mode of %s -> %s", workload, mode)
+            self.modes[workload] = mode
+        else:
+            self.mode = mode
 
     def _note(self, plan: Plan, aftermath: Aftermath) -> None:
         now, short = self._clock(), "not all was applied" if aftermath.short else None

@@ -30,7 +30,8 @@ class Inputs:
         now: seconds on the loop's clock.
         snapshot: the newest reading.
         before: (n_knobs,) setting in force.
-        mode: wanted by the operator.
+        mode: wanted by the operator, for the system as a whole.
+        modes: workload -> mode that the operator wants for it at most.
         proposals: role -> (n_knobs,) wanted by a policy, after `Task.decode`.
         policies: role -> name of that policy.
         proposal_reasons: why a role was left to its fallback, or is held.
@@ -67,6 +68,7 @@ class Inputs:
     lost: str = ""
     floors: Mapping[str, Floor] = field(default_factory=dict)
     opportunities: Sequence[Opportunity] = ()
+    modes: Mapping[str, Mode] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """For the journal, floats exact; what is as by default is left out."""
@@ -79,6 +81,7 @@ class Inputs:
         }
         sometimes = {
             "proposals": {role: numbers(setting) for role, setting in self.proposals.items()},
+            "modes": dict(self.modes),
             "policies": dict(self.policies),
             "proposal_reasons": _pairs(self.proposal_reasons),
             "events": [[event.kind, event.workload, event.detail, event.knob] for event in self.events],
@@ -119,6 +122,7 @@ class Inputs:
             config=ControllerConfig.of(plain["config"]) if "config" in plain else None,
             opportunities=[Opportunity.of(one) for one in plain.get("opportunities", [])],
             floors={name: Floor(_float(cores), why) for name, (cores, why) in plain.get("floors", {}).items()},
+            modes={workload: Mode(mode) for workload, mode in plain.get("modes", {}).items()},
             **{key: plain[key] for key in same if key in plain},
         )
 
@@ -138,6 +142,7 @@ class Plan:
         verdicts: of the trials that ended.
         blind: why the system cannot be seen well enough; None if it can.
         advised: changes that wait for an operator from now on.
+        modes: in force, of each workload.
     """
 
     inputs: Inputs
@@ -150,6 +155,17 @@ class Plan:
     verdicts: list[Verdict] = field(default_factory=list)
     blind: Refusal | None = None
     advised: list[Advice] = field(default_factory=list)
+    modes: Mapping[str, Mode] = field(default_factory=dict)
+
+    @property
+    def held(self) -> set[str]:
+        """Workloads of which nothing new is set while others are changed; what was begun is still taken back."""
+        return {workload for workload, mode in self.modes.items() if self.inputs.mode.changes and not mode.changes}
+
+    @property
+    def left(self) -> set[str]:
+        """Those of them whose mode is `off`: nothing is set, only everything at once goes back to what was found."""
+        return {workload for workload in self.held if self.modes[workload] is Mode.OFF}
 
 
 @dataclass(frozen=True)
@@ -198,7 +214,9 @@ class Aftermath:
         verdicts: of the trials that ended by it.
         opened: trials of the changes made.
         short: whether not all of it is in force.
-        demoted: why the mode falls; empty if it does not.
+        demoted: why a mode falls; empty if none does.
+        demoted_workload: whose mode; empty for the system's.
+        demoted_mode: that is in force from now on; None if none falls.
         frozen: why from now on nothing new may be tried until an operator resumes; empty if nothing happened.
     """
 
@@ -209,6 +227,8 @@ class Aftermath:
     opened: list[Trial] = field(default_factory=list)
     short: bool = False
     demoted: str = ""
+    demoted_workload: str = ""
+    demoted_mode: Mode | None = None
     frozen: str = ""
 
 
@@ -240,6 +260,7 @@ def decision_of(plan: Plan, effect: Effect, aftermath: Aftermath, at: str, perio
         period=period,
         advised=plan.advised,
         opportunities=inputs.opportunities,
+        modes={workload: mode for workload, mode in plan.modes.items() if mode is not inputs.mode},
     )
 
 
