@@ -8,6 +8,7 @@ from typing import Any
 
 from controller.competence import CompetenceConfig
 from controller.prescale import PrescaleConfig
+from controller.recoverability import RecoverabilityConfig
 from controller.shield import ShieldConfig
 from controller.trial import TrialConfig
 
@@ -24,6 +25,8 @@ class ControllerConfig:
     """How the policies are held against their fallback; not at all by default."""
     prescale: PrescaleConfig = field(default_factory=PrescaleConfig)
     """When forecasts raise a grant."""
+    recoverability: RecoverabilityConfig = field(default_factory=RecoverabilityConfig)
+    """What may be taken from a workload."""
     yield_seconds: float = 60.0
     """How long a knob is left alone after somebody else changed it. Default: a minute to think, or to pin it."""
     blind_seconds: float = 120.0
@@ -65,7 +68,8 @@ class ControllerConfig:
             KeyError, ValueError, TypeError: it was made of none.
         """
         bounds = {name: (float(low), float(high)) for name, (low, high) in plain["bounds"].items()}
-        config: ControllerConfig = _filled(cls(), {**plain, "bounds": bounds})
+        before = {"recoverability": {"enabled": False}}  # in journals of controllers that had none
+        config: ControllerConfig = _filled(cls(), {**before, **plain, "bounds": bounds})
         return config
 
 
