@@ -132,6 +132,9 @@ class ReplicaKnobs:
         Raises:
             ActuatorError: one of them did not take it; the others were brought back.
         """
+        foreign = set(values).difference(self.knobs)
+        if foreign:
+            raise ActuatorError(f"{self.workload} has no knob {min(foreign)!r}; it has {', '.join(self.knobs)}")
         names = [name for name in self.members.canaries if name in self.members.ready]
         wanted = values or {knob: self._agreed[knob] for knob in self.tried}
         former = {name: {knob: self._agreed[knob] for knob in wanted} for name in names}
