@@ -7,13 +7,14 @@ No clock, no file, no randomness, no log: the same inputs in the same order give
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from controller.arbiter import Arbiter, Move, Situation
+from controller.arbiter import Admission, Arbiter, Move, Situation
 from controller.budgets import Budgets
+from controller.canaries import Canaries, CanaryEnd
 from controller.config import ControllerConfig
 from controller.decision import Mode
 from controller.infeasible import Infeasible
@@ -30,6 +31,12 @@ from envs.spec import Role, SystemSpec
 from telemetry.metrics import Snapshot
 
 BY_OPERATOR = "by the operator"
+BEGUN_ANEW = {
+    EventKind.RESTARTED: "the component was restarted",
+    EventKind.REPLICA_LEFT: "a replica is gone, perhaps by this change",
+    EventKind.REPLICA_JOINED: "a replica came back, and the others have less to do",
+}
+"""Events after which a trial's periods cannot be compared: it ends, and what was on trial is taken back."""
 
 
 class Kernel:
@@ -53,6 +60,7 @@ class Kernel:
         self.trials = Trials(spec, config.trial, run_id)
         self.adviser = Adviser(self.trials.next_id)
         self.canary = Canary(spec)
+        self.canaries = Canaries(self.trials.judge)
         self.recovery = Recovery(len(spec.knobs), config.rollback_tries)
         self.infeasible = Infeasible(spec, config.infeasible_seconds, config.longest_infeasible_seconds)
         self.budgets = Budgets(config.rollbacks_per_hour, config.least_slo_attainment, config.least_attainment_seconds)
@@ -77,6 +85,7 @@ class Kernel:
             plan = self._begin(inputs)
             self._observe(plan)
             restore = self._back_to_start(plan)
+            promoted = self._watch_canaries(plan, restore)
             target = self._returned(plan)
             if restore:
                 # Not through the shield: what was found was in force before us, however overbooked the host was.
@@ -84,7 +93,7 @@ class Kernel:
                 self.recovery.let_go()
                 plan.setting, plan.undone, plan.restore = self.found.copy(), self.found.copy(), True
             else:
-                self._allow(plan, target)
+                self._allow(plan, target, promoted)
             may = plan.inputs.mode.changes or (restore and self._changed_something)
             plan.act = may and not np.array_equal(plan.setting, plan.inputs.before, equal_nan=True)
             return plan
@@ -105,6 +114,7 @@ class Kernel:
                 aftermath.reasons.append(Refusal(Reason.ACTUATOR, "the setting in force cannot be read back"))
             if effect.attempted:
                 self._changed_something = not plan.restore
+            self._begin_on_canaries(plan, effect, aftermath)
             if plan.inputs.mode.changes:
                 self._read_back(plan, effect, aftermath)
                 self._spend(plan, effect, aftermath)
@@ -199,6 +209,46 @@ class Kernel:
         plan.reasons.append(reason)
         return True
 
+    def _watch_canaries(self, plan: Plan, restore: bool) -> list[Move]:
+        """Judge what only the canaries have; returns what all may have now. Anything else that ended is taken back."""
+        inputs = plan.inputs
+        ends = [
+            end for w in list(self.canaries.running) for end in self.canaries.stop(w, self._why_over(plan, w, restore))
+        ]
+        ends += self.canaries.observe(inputs.paired, inputs.snapshot, inputs.before)
+        for end in ends:
+            plan.reasons.append(
+                Refusal(Reason.CANARY, f"{end.move.id} on the canaries of {end.move.workload}: {end.reason}")
+            )
+            if not end.promoted:
+                self._charge(end, inputs)
+        for workload in {end.move.workload for end in ends} | {w for w, pair in inputs.paired.items() if pair.knobs}:
+            if workload not in self.canaries.running:
+                plan.tried[workload] = {}
+        return [end.move for end in ends if end.promoted]
+
+    def _why_over(self, plan: Plan, workload: str, restore: bool) -> str:
+        """Why the canaries of a component are not asked any longer; empty while they are."""
+        inputs, move = plan.inputs, self.canaries.running[workload].move
+        names = {self.spec.knobs[knob].name for knob in move.knobs}
+        if inputs.lost or restore or inputs.rollback in ("", move.id):
+            return inputs.lost or ("everything goes back" if restore else BY_OPERATOR)
+        if inputs.mode not in (Mode.CANARY, Mode.ACT):
+            return f"mode {inputs.mode}"
+        if names & set(inputs.pins):
+            return "a knob of it is pinned"
+        other = [event.knob for event in inputs.events if event.kind is EventKind.CHANGED_ELSEWHERE]
+        return "changed by somebody else" if names & set(other) else ""
+
+    def _charge(self, end: CanaryEnd, inputs: Inputs) -> None:
+        """There and back again is a reversal, on however few; what was worse is left alone for a while."""
+        there = inputs.before.copy()
+        there[list(end.move.knobs)] = end.move.values
+        self.shield.applied(inputs.before, there, inputs.now)
+        self.shield.applied(there, inputs.before, inputs.now)
+        if end.harmful:
+            self.trials.failed(end.move.workload, end.move.role, inputs.now)
+
     def _long_blind(self, inputs: Inputs) -> Refusal | None:
         if not inputs.mode.changes or self._blind_since is None:
             return None  # what an operator left in force by leaving the mode is his
@@ -231,12 +281,15 @@ class Kernel:
         return target
 
     def _heed_events(self, plan: Plan, target: np.ndarray) -> None:
-        """Restarted components get back what was in force and not on trial; changes by others are left alone."""
+        """Restarted components get back what was in force and not on trial; changes by others are left alone.
+
+        So it is where a replica is gone or comes back.
+        """
         for event in plan.inputs.events:
-            if event.kind is EventKind.RESTARTED:
+            if event.kind in BEGUN_ANEW:
                 own = [i for i, knob in enumerate(self.spec.knobs) if knob.workload == event.workload]
                 target[own] = self.settled[own]
-                self._end_trials(plan, [event.workload], "the component was restarted")
+                self._end_trials(plan, [event.workload], BEGUN_ANEW[event.kind])
                 plan.reasons.append(Refusal(Reason.RESTORED, event.detail))
             elif event.kind is EventKind.CHANGED_ELSEWHERE:
                 trial = self.trials.running.get(event.workload)
@@ -266,7 +319,7 @@ class Kernel:
             self.trials.pause_all(now)
             plan.reasons.append(Refusal(Reason.OVERRIDE, "back to the last known good setting, by the operator"))
 
-    def _allow(self, plan: Plan, target: np.ndarray) -> None:
+    def _allow(self, plan: Plan, target: np.ndarray, promoted: Sequence[Move]) -> None:
         """What the shield leaves of what comes back, and of the moves that are admitted on top of it."""
         inputs, now = plan.inputs, plan.inputs.now
         self._bound(plan)  # again: somebody may have changed a knob
@@ -281,16 +334,21 @@ class Kernel:
             return
         touched = {self.spec.knobs[i].workload for i in np.flatnonzero(plan.undone != inputs.before)}
         led = dict.fromkeys(self._outside(plan.undone), "what is led into narrower bounds")
+        led |= {workload: f"the canaries with {trial.move.id}" for workload, trial in self.canaries.running.items()}
         situation = self._situation(now, led | dict.fromkeys(touched, "what was just restored"))
         pinned = {*inputs.pins, *self._yielded_now(now)}
         wanted = self.arbiter.moves(self._proposals(plan), inputs.before, now, pinned)
         moves, infeasible = self.infeasible.sift(wanted, now)
         fixed = [i for i, knob in enumerate(self.spec.knobs) if knob.name in pinned]
+        shown = {move.workload for move in promoted}
+        moves = [*promoted, *(move for move in moves if move.workload not in shown)]
         admission = self.arbiter.admit(self._by_mode(plan, moves, situation, fixed), plan.undone, situation)
         small = [workload for workload, mode in plan.modes.items() if mode is Mode.CANARY]
         if small:
-            admission = self.canary.one_at_a_time(admission, plan.undone, self.trials.running, small)
+            on_trial = {*self.trials.running, *self.canaries.running}
+            admission = self.canary.one_at_a_time(admission, plan.undone, on_trial, small)
         plan.setting, reasons = self.shield.check(admission.setting, plan.undone, inputs.snapshot, now)
+        admission = self._first_on_canaries(plan, admission, shown)
         self.recovery.let_go(np.flatnonzero(plan.setting != plan.undone))  # a newer change has taken their place
         plan.reasons += infeasible + admission.refusals + reasons
         plan.moves = admission.moves
@@ -312,6 +370,40 @@ class Kernel:
             approved = self._advise(plan, by_mode[Mode.ADVISE], situation)
         small = self.canary.limited(by_mode[Mode.CANARY], plan.undone, self.config.canary_step)
         return approved + small + by_mode[Mode.ACT]
+
+    def _first_on_canaries(self, plan: Plan, admission: Admission, shown: Collection[str]) -> Admission:
+        """Hold back what has to be tried on canaries, and try it there; capacity for a workload does not wait."""
+        moves, refusals, setting = [], list(admission.refusals), plan.setting
+        for move in admission.moves:
+            if move.adds or move.workload in shown or move.workload not in plan.inputs.paired:
+                moves.append(move)
+                continue
+            knobs = tuple(knob for knob in move.knobs if setting[knob] != plan.undone[knob])
+            values = tuple(float(setting[knob]) for knob in knobs)
+            setting[list(move.knobs)] = plan.undone[list(move.knobs)]
+            if not knobs:
+                continue
+            if not self.canaries.known(move.workload):
+                detail = f"{move.role} of {move.workload}: nothing yet to hold canaries and rest against"
+                refusals.append(Refusal(Reason.CANARY, detail))
+            elif plan.inputs.mode.changes and move.workload not in plan.tried:
+                plan.trying.append(replace(move, knobs=knobs, values=values, id=move.id or self.trials.next_id()))
+                plan.tried[move.workload] = {self.spec.knobs[k].name: v for k, v in zip(knobs, values, strict=True)}
+        return replace(admission, moves=moves, refusals=refusals)
+
+    def _begin_on_canaries(self, plan: Plan, effect: Effect, aftermath: Aftermath) -> None:
+        """Take notice of what the canaries have now."""
+        for move in plan.trying:
+            wanted, found = plan.tried[move.workload], dict(effect.tried.get(move.workload, {}))
+            told = ", ".join(f"{name} = {value:g}" for name, value in wanted.items())
+            if found == wanted:
+                self.canaries.begin(move)
+                detail = f"{move.id}: {told} on the canaries of {move.workload}"
+                aftermath.reasons.append(Refusal(Reason.CANARY, detail))
+            elif plan.blind is None and effect.attempted:
+                asked = plan.inputs.before.copy()
+                asked[list(move.knobs)] = move.values
+                self.infeasible.read_back(plan.inputs.before, asked, plan.inputs.before, effect.now)
 
     def _advise(self, plan: Plan, moves: list[Move], situation: Situation) -> list[Move]:
         """Offer what would be allowed of new moves; returns those that the operator has approved."""

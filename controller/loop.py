@@ -28,6 +28,7 @@ from controller.plant_events import PlantWithEvents, PlantWithReverts
 from controller.prescale import Alarm, Prescaler
 from controller.proposals import Proposals, Proposer
 from controller.recorder import Recorder
+from controller.replicas import PlantWithReplicas, replica_metrics
 from controller.shield import Reason, Refusal
 from controller.success import SuccessRate, success_of
 from controller.trial import Outcome
@@ -237,7 +238,8 @@ class Controller:
                 self.announce(plan.inputs.before, plan.setting)
             attempt = carry_out(plan, at, self.plant, self.guard, self._recorder)
         with self._figures.timed("verify"):
-            effect = Effect(self._clock(), self.plant.setting, *attempt)
+            tried = self.plant.tried if isinstance(self.plant, PlantWithReplicas) else {}
+            effect = Effect(self._clock(), self.plant.setting, *attempt, tried)
             aftermath = self.kernel.applied(plan, effect)
             decision = decision_of(plan, effect, aftermath, at, self.kernel.period)
             decision.inputs, decision.effect = inputs.plain(), effect.plain()
@@ -274,7 +276,7 @@ class Controller:
         """The loop's own figures by series name, for `telemetry.exposition`."""
         rate, low, high, _ = self.success
         success = {"": rate, "_low": low, "_high": high} if np.isfinite(rate) else {}
-        own = self._figures.metrics() | self.validity.metrics() | self.proposer.metrics()
+        own = self._figures.metrics() | self.validity.metrics() | self.proposer.metrics() | replica_metrics(self.plant)
         return own | {
             **{f"trimtab_controller_success{name}_ratio": figure for name, figure in success.items()},
             **{f'trimtab_controller_trials_total{{outcome="{o}"}}': float(self.outcomes[o]) for o in Outcome},
@@ -355,6 +357,7 @@ class Controller:
             config=config,
             no_right=no_right or "",
             lost=lost,
+            paired=self.plant.paired if isinstance(self.plant, PlantWithReplicas) else {},
             opportunities=self._opportunities.find(self.recent, before, self._clock()),
             floors=self._prescaler.floors(self.recent, before, self.alarms) if self.recent.full else {},
             modes=dict(self.modes),
@@ -376,9 +379,15 @@ class Controller:
         now, short = self._clock(), "not all was applied" if aftermath.short else None
         self.conditions.note("no right to act", plan.inputs.no_right or None, now)
         self.conditions.note("blind", None if plan.blind is None else str(plan.blind), now)
+        self.conditions.note("replicas", self._not_ready() or None, now)
         self.conditions.note("frozen", self.kernel.recovery.failed_for_good or None, now)
         if plan.inputs.mode.changes:
             self.conditions.note("actuator", short, now)
+
+    def _not_ready(self) -> str:
+        """Which replicas do not count and why, one line."""
+        members = self.plant.members.values() if isinstance(self.plant, PlantWithReplicas) else ()
+        return "; ".join(one.problem for one in members if one.problem)
 
     def _record(self, decision: Decision) -> None:
         self._figures.period_over(decision, self._mode)

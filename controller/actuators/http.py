@@ -49,6 +49,8 @@ class HttpKnobs:
         self.token: Callable[[], int] = lambda: 0
         self.newest_token = 0
         self._versions, self._told, self._refuses = Versions(), "", False
+        self.answers = True
+        """Whether the newest request was answered, be it with a refusal."""
 
     def probe(self) -> Capability:
         """Asks for the knobs and looks whether all of ours are among them."""
@@ -168,6 +170,7 @@ class HttpKnobs:
         self, method: str, body: Mapping[str, float] | None, headers: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
         url = f"{self._component.url}/knobs"
+        self.answers = False
         try:
             status, raw, told = request(method, url, body, headers, deadline=self._deadline, clock=self._clock)
             answer = json.loads(raw)
@@ -177,6 +180,7 @@ class HttpKnobs:
             raise ActuatorError(f"{url}: {str(error).partition(chr(10))[0] or type(error).__name__}") from None
         if not isinstance(answer, dict):
             raise ActuatorError(f"{url}: the answer is no JSON object")
+        self.answers = True
         self._note_state(told)
         if status != 200:
             refusal = _Refused if 400 <= status < 500 else ActuatorError
