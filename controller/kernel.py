@@ -301,14 +301,15 @@ class Kernel:
         pinned = {*inputs.pins, *self._yielded_now(now)}
         wanted = self.arbiter.moves(self._proposals(plan), inputs.before, now, pinned)
         moves, infeasible = self.infeasible.sift(wanted, now)
-        fixed = [i for i, knob in enumerate(self.spec.knobs) if knob.name in pinned]
         shown = {move.workload for move in promoted}
         moves = [*promoted, *(move for move in moves if move.workload not in shown)]
+        fixed = [i for i, knob in enumerate(self.spec.knobs) if knob.name in pinned]
         admission = self.arbiter.admit(self._by_mode(plan, moves, situation, fixed), plan.undone, situation)
         small = [workload for workload, mode in plan.modes.items() if mode is Mode.CANARY]
         if small:
-            on_trial = {*self.trials.running, *self.canaries.running}
-            admission = self.canary.one_at_a_time(admission, plan.undone, on_trial, small)
+            admission = self.canary.one_at_a_time(
+                admission, plan.undone, {*self.trials.running, *self.canaries.running}, small
+            )
         plan.setting, reasons = self.shield.check(admission.setting, plan.undone, inputs.snapshot, now)
         admission = self._stage.hold_back(plan, admission, shown)
         self.recovery.let_go(np.flatnonzero(plan.setting != plan.undone))  # a newer change has taken their place
