@@ -27,6 +27,8 @@ class CanaryStage:
         infeasible: learns what did not take force.
     """
 
+    STATE: tuple[str, ...] = ()
+
     def __init__(
         self, spec: SystemSpec, canaries: Canaries, shield: Shield, trials: Trials, infeasible: Infeasible
     ) -> None:
