@@ -50,6 +50,26 @@ class ReplicaKnobs:
         self.tried: dict[str, float] = {}
         """Knobs that the canaries have otherwise, while a change is tried on them."""
 
+    @property
+    def token(self) -> Callable[[], int]:
+        """Tells our fencing token, which each change carries to every replica; 0 for none."""
+        return next(iter(self._each.values())).token
+
+    @token.setter
+    def token(self, token: Callable[[], int]) -> None:
+        for one in self._each.values():
+            one.token = token
+
+    @property
+    def newest_token(self) -> int:
+        """The highest that a replica was last seen to know; 0 if none knows any."""
+        return max(one.newest_token for one in self._each.values())
+
+    def set_elsewhere(self) -> set[str]:
+        """The knobs that somebody else was seen to set on a ready replica since the last call, whatever to."""
+        found = {name: one.set_elsewhere() for name, one in self._each.items()}
+        return {knob for name in self.members.ready for knob in found[name]}
+
     def probe(self) -> Capability:
         """Asks all replicas; one that does not answer now joins later."""
         try:
@@ -87,7 +107,6 @@ class ReplicaKnobs:
 
         Raises:
             ActuatorError: which replica failed, why, and how many were brought back.
-            SetElsewhere: the same, where somebody has set a knob of one after we read it.
         """
         if not self._agreed:
             self.read()
@@ -101,10 +120,8 @@ class ReplicaKnobs:
                     raise ActuatorError(f"{name} was not reached within {APPLY_SECONDS:g} s")
                 answers[name] = one.read() if reads_back else one.apply(values)
                 self._compare(name, answers[name], answers[ready[0]], values)
-            except SetElsewhere as error:  # what somebody has set there stays
-                raise SetElsewhere(f"{error}; {self._bring_back(former, list(answers), '')}") from None
             except ActuatorError as error:
-                raise ActuatorError(f"{error}; {self._bring_back(former, list(answers), name)}") from None
+                raise self._failed(error, former, list(answers), name) from None
         self._seen |= answers
         self._agreed |= {knob: answers[ready[0]][knob] for knob in values}
         return dict(self._agreed)
@@ -124,7 +141,7 @@ class ReplicaKnobs:
                 self._compare(name, self._seen[name], wanted, wanted)
             except ActuatorError as error:
                 self.tried = {}
-                raise ActuatorError(f"{error}; {self._bring_back(former, names[:number], name)}") from None
+                raise self._failed(error, former, names[:number], name) from None
         self.tried = dict(values)
 
     def attach(self, component: Component) -> None:
@@ -152,27 +169,7 @@ class ReplicaKnobs:
         missing = self.behind(name)
         if missing:
             raise ActuatorError(f"{name} did not take {_told(missing)}")
-        self._each[name].set_elsewhere()  # who has set it while it was out is overwritten now
         self.members.join(name)
-
-    @property
-    def token(self) -> Callable[[], int]:
-        """Tells our fencing token, the same for all replicas."""
-        return next(iter(self._each.values())).token
-
-    @token.setter
-    def token(self, token: Callable[[], int]) -> None:
-        for one in self._each.values():
-            one.token = token
-
-    @property
-    def newest_token(self) -> int:
-        """The highest that a replica has seen."""
-        return max(one.newest_token for one in self._each.values())
-
-    def set_elsewhere(self) -> set[str]:
-        """The knobs that somebody else was seen to set since the last call, on any ready replica."""
-        return {knob for name in self.members.ready for knob in self._each[name].set_elsewhere()}
 
     def revert_steps(self) -> list[Step]:
         """Of every replica that ever answered."""
@@ -214,6 +211,14 @@ class ReplicaKnobs:
         other = {knob: found[knob] for knob in values if found[knob] != first[knob]}
         if other:
             raise ActuatorError(f"{name} has {_told(other)} in force, asked for {_told(values)}")
+
+    def _failed(
+        self, error: ActuatorError, former: Mapping[str, dict[str, float]], taken: Sequence[str], failed: str
+    ) -> ActuatorError:
+        """What is told of a change that one replica did not take, after the others were brought back."""
+        if isinstance(error, SetElsewhere):  # it keeps what somebody has set there
+            return SetElsewhere(f"{error}; {self._bring_back(former, [name for name in taken if name != failed], '')}")
+        return ActuatorError(f"{error}; {self._bring_back(former, taken, failed)}")
 
     def _bring_back(self, former: Mapping[str, dict[str, float]], taken: Sequence[str], failed: str) -> str:
         """Give everybody the former values who may have the new ones; tells how many have them."""
