@@ -12,8 +12,8 @@ from controller.period import array_of, numbers
 from envs.spec import SystemSpec
 
 KIND = "checkpoint"
-NEWER = ("recoverability",)
-"""Parts that checkpoints of older controllers do not hold; their configuration did without them."""
+YOUNGER = frozenset({"canaries", "recoverability"})
+"""Parts that journals of former versions do not know: nothing was remembered of them."""
 
 
 def checkpoint_record(kernel: Kernel, at: str) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def kernel_of(record: Mapping[str, Any]) -> Kernel:
     spec, config = SystemSpec.model_validate(record["spec"]), ControllerConfig.of(record["config"])
     kernel = Kernel(spec, config, array_of(record["found"]), record["run"])
     for name, part in _parts(kernel).items():
-        if name in record["memory"] or name not in NEWER:
+        if name in record["memory"] or name not in YOUNGER:
             recall(part, record["memory"][name])
     return kernel
 
@@ -76,5 +76,8 @@ def _budgets_of(part: Remembers) -> tuple[str, ...]:
 
 
 def _parts(kernel: Kernel) -> dict[str, Remembers]:
-    names = ("shield", "recoverability", "arbiter", "trials", "adviser", "canary", "recovery", "infeasible", "budgets")
+    names = (
+        "shield", "recoverability", "arbiter", "trials", "adviser", "canary", "canaries", "recovery", "infeasible",
+        "budgets",
+    )  # fmt: skip
     return {"kernel": kernel, **{name: getattr(kernel, name) for name in names}}
