@@ -87,6 +87,7 @@ class ReplicaKnobs:
 
         Raises:
             ActuatorError: which replica failed, why, and how many were brought back.
+            SetElsewhere: the same, where somebody has set a knob of one after we read it.
         """
         if not self._agreed:
             self.read()
@@ -152,7 +153,27 @@ class ReplicaKnobs:
         missing = self.behind(name)
         if missing:
             raise ActuatorError(f"{name} did not take {_told(missing)}")
+        self._each[name].set_elsewhere()  # who has set it while it was out is overwritten now
         self.members.join(name)
+
+    @property
+    def token(self) -> Callable[[], int]:
+        """Tells our fencing token, the same for all replicas."""
+        return next(iter(self._each.values())).token
+
+    @token.setter
+    def token(self, token: Callable[[], int]) -> None:
+        for one in self._each.values():
+            one.token = token
+
+    @property
+    def newest_token(self) -> int:
+        """The highest that a replica has seen."""
+        return max(one.newest_token for one in self._each.values())
+
+    def set_elsewhere(self) -> set[str]:
+        """The knobs that somebody else was seen to set since the last call, on any ready replica."""
+        return {knob for name in self.members.ready for knob in self._each[name].set_elsewhere()}
 
     def revert_steps(self) -> list[Step]:
         """Of every replica that ever answered."""
