@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from controller.commands import (
     JOURNAL,
     KILL,
     METRICS,
-    MODE,
     PAUSE,
     REVERT,
     ROLLBACK,
@@ -34,7 +33,6 @@ from controller.commands import (
     kill,
     pause,
     read_pins,
-    set_mode,
     write_atomically,
 )
 from controller.deadlines import Deadlines
@@ -44,6 +42,8 @@ from controller.infeasible_file import InfeasibleFile
 from controller.journal import Journal
 from controller.live_plant import LivePlant
 from controller.loop import Controller, ControllerConfig
+from controller.mode_files import ModeFiles
+from controller.modes import told
 from controller.operation import Operation, Overseer
 from controller.own_cost import Limits, OwnCost
 from controller.own_metrics import OwnMetrics
@@ -83,7 +83,7 @@ def run_controller(
         components: path of the launcher's `testbed.json`, or the same content.
         policies: by role; see `load_policies`.
         state_dir: journal, status and command files.
-        mode: to begin with; a `mode` file in the state directory wins.
+        mode: to begin with; a `mode` file in the state directory wins. Those of workloads are files only.
         stop: ends the loop from another thread.
         after_step: called after each period, on the loop's thread.
         config: limits and windows.
@@ -167,7 +167,8 @@ def notify(notifier: Notifier, controller: Controller) -> None:
     """Tell systemd about a period that was completed: only one that was written down feeds its watchdog."""
     problem = controller.conditions.active.get("journal")
     if problem is None:
-        notifier.healthy(f"mode {controller.mode}{', killed' if controller.killed else ''}")
+        mode = told(controller.mode, controller.modes_in_force)
+        notifier.healthy(f"mode {mode}{', killed' if controller.killed else ''}")
     else:
         notifier.unhealthy(f"journal: {problem[1]}")
 
@@ -237,7 +238,7 @@ class CommandFiles:
         self._directory, self._controller, self._plant, self._overseer = directory, controller, plant, overseer
         self._cost, self._metrics = cost, OwnMetrics()
         self._deadlines = deadlines or Deadlines()
-        self._mode_text = ""
+        self._modes = ModeFiles(directory, controller, overseer)
         self._last_pins: dict[str, Pin] = {}
         self._started_at = time.time()
 
@@ -252,18 +253,7 @@ class CommandFiles:
             pause(self._directory)  # so that it does not try again by a restart
             controller.frozen = ""
         controller.paused = self._in_force(PAUSE)
-        if controller.demoted:
-            self._overseer.wanted = controller.mode
-            with suppress(OSError):  # a full disk: tried again
-                set_mode(self._directory, controller.mode)  # so that it does not rise again by a restart
-                controller.demoted = ""
-        mode = self._text(MODE)
-        if mode != self._mode_text:
-            self._mode_text = mode
-            if mode in list(Mode):
-                self._overseer.wanted = Mode(mode)
-            else:
-                logger.warning("mode file says %r; allowed are %s", mode, ", ".join(Mode))
+        self._modes.obey()
         self._overseer.take_over()
         controller.pins = self._pins()
         for path in sorted(self._directory.glob(f"{APPROVE}*")):
@@ -303,6 +293,8 @@ class CommandFiles:
             "completed_at": boot_seconds(),
             "period_seconds": controller.spec.control_period_seconds,
             "mode": controller.mode,
+            "modes": controller.modes_in_force,
+            "modes_wanted": controller.modes,
             "killed": controller.killed,
             "paused": controller.paused,
             "pins": controller.pins,
@@ -349,7 +341,7 @@ class CommandFiles:
         try:
             return (self._directory / name).read_text().strip()
         except (OSError, UnicodeDecodeError):
-            return self._mode_text if name == MODE else ""
+            return ""
 
 
 @contextmanager

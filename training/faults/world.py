@@ -139,6 +139,7 @@ class Notes:
         left_behind: what the next controller did not restore before it began; empty if it did.
         two_writers: whether a second controller could begin beside the first.
         intruder: a command over HTTP that was obeyed though nobody may give it; empty if none was.
+        approved: changes that an operator said yes to.
     """
 
     died_at: float | None = None
@@ -152,6 +153,7 @@ class Notes:
     left_behind: str = ""
     two_writers: bool = False
     intruder: str = ""
+    approved: set[str] = field(default_factory=set)
 
 
 class World:
@@ -321,7 +323,7 @@ class World:
             self.notes.edits[knob] = (self.clock(), value)
 
     def command(self, name: str, text: str) -> None:
-        """An operator's command, as a file that appears whole: pause, mode, pins, kill, revert, rollback."""
+        """An operator's command, as a file that appears whole: pause, mode, mode.serving, pins, kill and the like."""
         commands.write_atomically(self.directory / self.command_file(name), text)
         self.ordered[name] = text
 
@@ -336,8 +338,9 @@ class World:
 
     @staticmethod
     def command_file(name: str) -> str:
-        """Its name in the state directory."""
-        return str(getattr(commands, name.upper()))
+        """Its name in the state directory; `mode.serving` is that of a workload."""
+        command, _, workload = name.partition(".")
+        return str(getattr(commands, command.upper())) + (f".{workload}" if workload else "")
 
     def jump(self, seconds: float) -> None:
         """The wall clock jumps."""
