@@ -316,10 +316,10 @@ class World:
             self.notes.wardenless = for_good or self.notes.died_at is not None
 
     def edit(self, knob: str, value: float) -> None:
-        """Another hand sets a knob, now. Setting what is in force already changes nothing that anybody could see."""
-        changes = self.rig.in_force[self.spec.knob_index(knob)] != value
+        """Another hand sets a knob, now. The kernel does not tell who sets a limit to what is in force already."""
+        shows = self.rig.in_force[self.spec.knob_index(knob)] != value or knob in self.rig.set_at
         self.rig.put(**{knob: value})
-        if changes:
+        if shows:
             self.notes.edits[knob] = (self.clock(), value)
 
     def command(self, name: str, text: str) -> None:
