@@ -58,11 +58,12 @@ class Interval:
 
 
 class Averages:
-    """The two metrics that look back beyond one period."""
+    """The metrics that look back beyond one period."""
 
     def __init__(self) -> None:
         self._correct, self._answered = 0.0, 0.0
         self._demand = NAN
+        self._trained, self._trained_at = NAN, NAN  # seconds since 1970, and on the sweeps' clock
 
     def accuracy(self, interval: Interval) -> float:
         """Share of right answers, both counts averaged exponentially; NaN while there was no feedback yet."""
@@ -74,6 +75,22 @@ class Averages:
         self._answered = self._answered * keep + answered
         return min(1.0, self._correct / self._answered) if self._answered > 0 else NAN
 
+    def model_age(self, interval: Interval, wall_time: float) -> float:
+        """Seconds since the newest sample that the model in use was trained on; NaN before a first model.
+
+        The wall clock, in which a component tells it, is asked once for each model: a jump of it ages none.
+
+        Args:
+            interval: of the period.
+            wall_time: seconds since 1970, at its end.
+        """
+        trained, now = interval.gauge("serving", "serving_model_trained_timestamp_seconds"), interval.after.time
+        if not trained > 0:  # zero is the gauge's value before a first model: there is no age then
+            return NAN
+        if trained != self._trained:
+            self._trained, self._trained_at = trained, now - max(0.0, wall_time - trained)
+        return now - self._trained_at
+
     def demand(self, interval: Interval) -> float:
         """Sample uses per second that newly arrived data allows, averaged exponentially."""
         rate = interval.rate("training", "training_demand_samples_total")
@@ -84,27 +101,25 @@ class Averages:
         return NAN
 
 
-def serving(interval: Interval, slo_seconds: float, wall_time: float) -> dict[str, float]:
+def serving(interval: Interval, slo_seconds: float, model_age: float) -> dict[str, float]:
     """Metrics of serving.
 
     Args:
         interval: of the period.
         slo_seconds: the latency SLO, one of the histogram's bounds.
-        wall_time: seconds since 1970.
+        model_age: seconds.
     """
     queue = interval.gauge("serving", "serving_queue_requests")
     failed = sum(interval.rate("serving", "serving_responses_total", outcome=outcome) for outcome in OUTCOMES[1:])
     batches = interval.growth("serving", "serving_batches_total")
     batched = interval.growth("serving", "serving_batched_requests_total")
-    trained = interval.gauge("serving", "serving_model_trained_timestamp_seconds")
     return {
         "serving_arrivals_per_second": interval.rate("serving", "serving_requests_total"),
         **_latency(interval, slo_seconds, queue),
         "serving_queue_requests": queue,
         "serving_failed_per_second": failed,
         "serving_batch_mean_size": 0.0 if batches == 0 else batched / batches,
-        # Zero is the gauge's value before a first model: there is no age then.
-        "serving_model_age_seconds": max(0.0, wall_time - trained) if trained > 0 else NAN,
+        "serving_model_age_seconds": model_age,
         **_process(interval, "serving"),
     }
 
@@ -150,7 +165,7 @@ def read(
 ) -> dict[str, float]:
     """All metrics that can be derived, by name; NaN where a reading is missing."""
     return {
-        **serving(interval, slo_seconds, wall_clock()),
+        **serving(interval, slo_seconds, averages.model_age(interval, wall_clock())),
         "serving_accuracy_ratio": averages.accuracy(interval),
         **training(interval, averages),
         **ingest(interval),
