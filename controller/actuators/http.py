@@ -45,6 +45,8 @@ class HttpKnobs:
         self._component, self._deadline, self._clock = component, deadline, clock
         self._found: dict[str, float] | None = None
         self._in_force: dict[str, float] = {}
+        self.answers = True
+        """Whether the newest request was answered, be it with a refusal."""
 
     def probe(self) -> Capability:
         """Asks for the knobs and looks whether all of ours are among them."""
@@ -122,6 +124,7 @@ class HttpKnobs:
 
     def _ask(self, method: str, body: Mapping[str, float] | None) -> dict[str, Any]:
         url = f"{self._component.url}/knobs"
+        self.answers = False
         try:
             status, raw = request(method, url, body, deadline=self._deadline, clock=self._clock)
             answer = json.loads(raw)
@@ -131,6 +134,7 @@ class HttpKnobs:
             raise ActuatorError(f"{url}: {str(error).partition(chr(10))[0] or type(error).__name__}") from None
         if not isinstance(answer, dict):
             raise ActuatorError(f"{url}: the answer is no JSON object")
+        self.answers = True
         if status != 200:
             raise ActuatorError(f"{url}: refused with {status}: {str(answer.get('error', ''))[:200]}")
         return answer

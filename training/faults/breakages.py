@@ -151,6 +151,11 @@ def deaf(world: World) -> None:
     _controller(world).heed = lambda: None
 
 
+def modes_of_workloads_are_nothing(world: World) -> None:
+    kernel = _controller(world).kernel
+    kernel.decide = lambda inputs: type(kernel).decide(kernel, replace(inputs, modes={}))  # type: ignore[method-assign]
+
+
 def no_compare_and_set(world: World) -> None:
     world.host._unchanged_since = lambda actuator: True  # type: ignore[method-assign]
 
