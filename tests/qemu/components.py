@@ -52,15 +52,20 @@ def serve(name: str, knobs: dict[str, float], changes: Path) -> None:
     server.serve_forever(poll_interval=10.0)
 
 
+def tell_and_serve(name: str, directory: Path) -> None:
+    """Write down where the component is, and be it."""
+    entry = {"url": f"http://127.0.0.1:{PORTS[name]}", "pid": os.getpid()}
+    (directory / f"{name}.tmp").write_text(json.dumps(entry))
+    (directory / f"{name}.tmp").rename(directory / f"{name}.json")
+    serve(name, KNOBS[name], directory / "changes")
+
+
 PORTS = {name: 8101 + slot for slot, name in enumerate(KNOBS)}
 
 if __name__ == "__main__":
     directory = Path(sys.argv[1])
-    for name in sys.argv[2:]:
-        pid = os.fork()
-        if not pid:
-            serve(name, KNOBS[name], directory / "changes")
-        entry = {"url": f"http://127.0.0.1:{PORTS[name]}", "pid": pid}
-        (directory / f"{name}.tmp").write_text(json.dumps(entry))
-        (directory / f"{name}.tmp").rename(directory / f"{name}.json")
-    os.wait()
+    *others, last = sys.argv[2:]
+    for name in others:
+        if not os.fork():
+            tell_and_serve(name, directory)
+    tell_and_serve(last, directory)

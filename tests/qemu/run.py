@@ -33,9 +33,9 @@ SECONDS = {"bare": 450, "systemd": 450, "units": 900}
 SOURCES = ("controller", "telemetry")
 INSTALLED = ("agents", "controller", "envs", "models", "telemetry", "testbed", "training")
 LIBRARIES = (
-    "annotated_doc", "annotated_types", "anyio", "attr", "click", "h11", "idna", "markdown_it", "mdurl", "numpy",
-    "numpy.libs", "pydantic", "pydantic_core", "pygments", "pyroute2", "rich", "shellingham", "starlette", "typer",
-    "typing_extensions.py", "typing_inspection", "uvicorn",
+    "annotated_doc", "annotated_types", "anyio", "attr", "backports", "click", "h11", "httptools", "idna",
+    "markdown_it", "mdurl", "numpy", "numpy.libs", "pydantic", "pydantic_core", "pygments", "pyroute2", "rich",
+    "shellingham", "starlette", "typer", "typing_extensions.py", "typing_inspection", "uvicorn",
 )  # fmt: skip
 """What the three services import, of the environment that runs this; where one is missing, `units` says which."""
 SYSTEMD = ("/lib/systemd/systemd", "/lib/systemd/systemd-executor", "/bin/systemctl", "/bin/systemd-run")
@@ -208,7 +208,7 @@ def copy_library(root: Path) -> None:
             "config-*", "turtledemo", "LICENSE.txt",
         )  # fmt: skip
         shutil.copytree(folder, root / folder[1:], ignore=ignored, dirs_exist_ok=True)
-        for module in glob.glob(f"{folder}/lib-dynload/_ctypes*.so"):
+        for module in glob.glob(f"{folder}/lib-dynload/*.so"):
             copy_program(module, root)
 
 
