@@ -127,19 +127,8 @@ def build_initrd(busybox: Path, parts: list[str]) -> Path:
     """A file system in memory with Python, systemd, our sources and the tests."""
     root = BUILD / "root"
     shutil.rmtree(root, ignore_errors=True)
-    for folder in (
-        "proc",
-        "sys",
-        "dev",
-        "tmp",
-        "run",
-        "etc/systemd/system",
-        "bin",
-        "sbin",
-        "trimtab",
-        "var/tmp",
-        "root",
-    ):
+    folders = "proc sys dev tmp run etc/systemd/system bin sbin trimtab var/tmp root"
+    for folder in folders.split():
         (root / folder).mkdir(parents=True)
     shutil.copy(busybox, root / "bin/busybox")
     for name in ("sh", "mount", "ip", "sleep", "true", "ls", "cat", "dmesg", "kill", "poweroff", "insmod"):
@@ -184,10 +173,12 @@ def install(root: Path) -> None:
     write(root / "opt/trimtab/pyvenv.cfg", f"home = {os.path.dirname(PYTHON)}\n")
     write(root / "opt/trimtab/bin/trimtab", TRIMTAB_SCRIPT)
     (root / "opt/trimtab/bin/trimtab").chmod(0o755)
-    ignored = shutil.ignore_patterns("tests", "f2py", "*.pyi", "*.a", "seeds")
+    ignored = shutil.ignore_patterns("__pycache__", "tests", "f2py", "*.pyi", "*.a")
     for name in LIBRARIES:
-        place = shutil.copytree if (PACKAGES / name).is_dir() else shutil.copy2
-        place(PACKAGES / name, target / name, **({"ignore": ignored} if place is shutil.copytree else {}))
+        if (PACKAGES / name).is_dir():
+            shutil.copytree(PACKAGES / name, target / name, ignore=ignored)
+        else:
+            shutil.copy(PACKAGES / name, target)
     for name in INSTALLED:
         shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__", "seeds"))
     shutil.copy(ROOT / "trimtab.py", target)
