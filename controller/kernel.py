@@ -12,9 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from controller.arbiter import Admission, Arbiter, Move, Situation
+from controller.arbiter import Arbiter, Move, Situation
 from controller.budgets import Budgets
-from controller.canaries import Canaries, CanaryEnd
+from controller.canaries import Canaries
+from controller.canary_stage import CanaryStage
 from controller.config import ControllerConfig
 from controller.decision import Mode
 from controller.infeasible import Infeasible
@@ -63,6 +64,7 @@ class Kernel:
         self.canaries = Canaries(self.trials.judge)
         self.recovery = Recovery(len(spec.knobs), config.rollback_tries)
         self.infeasible = Infeasible(spec, config.infeasible_seconds, config.longest_infeasible_seconds)
+        self._stage = CanaryStage(spec, self.canaries, self.shield, self.trials, self.infeasible)
         self.budgets = Budgets(config.rollbacks_per_hour, config.least_slo_attainment, config.least_attainment_seconds)
         self.found = found.copy()
         self.period = 0
@@ -85,7 +87,7 @@ class Kernel:
             plan = self._begin(inputs)
             self._observe(plan)
             restore = self._back_to_start(plan)
-            promoted = self._watch_canaries(plan, restore)
+            promoted = self._stage.watch(plan, restore=restore)
             target = self._returned(plan)
             if restore:
                 # Not through the shield: what was found was in force before us, however overbooked the host was.
@@ -114,7 +116,7 @@ class Kernel:
                 aftermath.reasons.append(Refusal(Reason.ACTUATOR, "the setting in force cannot be read back"))
             if effect.attempted:
                 self._changed_something = not plan.restore
-            self._begin_on_canaries(plan, effect, aftermath)
+            self._stage.begin(plan, effect, aftermath)
             if plan.inputs.mode.changes:
                 self._read_back(plan, effect, aftermath)
                 self._spend(plan, effect, aftermath)
@@ -209,46 +211,6 @@ class Kernel:
         plan.reasons.append(reason)
         return True
 
-    def _watch_canaries(self, plan: Plan, restore: bool) -> list[Move]:
-        """Judge what only the canaries have; returns what all may have now. Anything else that ended is taken back."""
-        inputs = plan.inputs
-        ends = [
-            end for w in list(self.canaries.running) for end in self.canaries.stop(w, self._why_over(plan, w, restore))
-        ]
-        ends += self.canaries.observe(inputs.paired, inputs.snapshot, inputs.before)
-        for end in ends:
-            plan.reasons.append(
-                Refusal(Reason.CANARY, f"{end.move.id} on the canaries of {end.move.workload}: {end.reason}")
-            )
-            if not end.promoted:
-                self._charge(end, inputs)
-        for workload in {end.move.workload for end in ends} | {w for w, pair in inputs.paired.items() if pair.knobs}:
-            if workload not in self.canaries.running:
-                plan.tried[workload] = {}
-        return [end.move for end in ends if end.promoted]
-
-    def _why_over(self, plan: Plan, workload: str, restore: bool) -> str:
-        """Why the canaries of a component are not asked any longer; empty while they are."""
-        inputs, move = plan.inputs, self.canaries.running[workload].move
-        names = {self.spec.knobs[knob].name for knob in move.knobs}
-        if inputs.lost or restore or inputs.rollback in ("", move.id):
-            return inputs.lost or ("everything goes back" if restore else BY_OPERATOR)
-        if inputs.mode not in (Mode.CANARY, Mode.ACT):
-            return f"mode {inputs.mode}"
-        if names & set(inputs.pins):
-            return "a knob of it is pinned"
-        other = [event.knob for event in inputs.events if event.kind is EventKind.CHANGED_ELSEWHERE]
-        return "changed by somebody else" if names & set(other) else ""
-
-    def _charge(self, end: CanaryEnd, inputs: Inputs) -> None:
-        """There and back again is a reversal, on however few; what was worse is left alone for a while."""
-        there = inputs.before.copy()
-        there[list(end.move.knobs)] = end.move.values
-        self.shield.applied(inputs.before, there, inputs.now)
-        self.shield.applied(there, inputs.before, inputs.now)
-        if end.harmful:
-            self.trials.failed(end.move.workload, end.move.role, inputs.now)
-
     def _long_blind(self, inputs: Inputs) -> Refusal | None:
         if not inputs.mode.changes or self._blind_since is None:
             return None  # what an operator left in force by leaving the mode is his
@@ -339,16 +301,17 @@ class Kernel:
         pinned = {*inputs.pins, *self._yielded_now(now)}
         wanted = self.arbiter.moves(self._proposals(plan), inputs.before, now, pinned)
         moves, infeasible = self.infeasible.sift(wanted, now)
-        fixed = [i for i, knob in enumerate(self.spec.knobs) if knob.name in pinned]
         shown = {move.workload for move in promoted}
         moves = [*promoted, *(move for move in moves if move.workload not in shown)]
+        fixed = [i for i, knob in enumerate(self.spec.knobs) if knob.name in pinned]
         admission = self.arbiter.admit(self._by_mode(plan, moves, situation, fixed), plan.undone, situation)
         small = [workload for workload, mode in plan.modes.items() if mode is Mode.CANARY]
         if small:
-            on_trial = {*self.trials.running, *self.canaries.running}
-            admission = self.canary.one_at_a_time(admission, plan.undone, on_trial, small)
+            admission = self.canary.one_at_a_time(
+                admission, plan.undone, {*self.trials.running, *self.canaries.running}, small
+            )
         plan.setting, reasons = self.shield.check(admission.setting, plan.undone, inputs.snapshot, now)
-        admission = self._first_on_canaries(plan, admission, shown)
+        admission = self._stage.hold_back(plan, admission, shown)
         self.recovery.let_go(np.flatnonzero(plan.setting != plan.undone))  # a newer change has taken their place
         plan.reasons += infeasible + admission.refusals + reasons
         plan.moves = admission.moves
@@ -370,40 +333,6 @@ class Kernel:
             approved = self._advise(plan, by_mode[Mode.ADVISE], situation)
         small = self.canary.limited(by_mode[Mode.CANARY], plan.undone, self.config.canary_step)
         return approved + small + by_mode[Mode.ACT]
-
-    def _first_on_canaries(self, plan: Plan, admission: Admission, shown: Collection[str]) -> Admission:
-        """Hold back what has to be tried on canaries, and try it there; capacity for a workload does not wait."""
-        moves, refusals, setting = [], list(admission.refusals), plan.setting
-        for move in admission.moves:
-            if move.adds or move.workload in shown or move.workload not in plan.inputs.paired:
-                moves.append(move)
-                continue
-            knobs = tuple(knob for knob in move.knobs if setting[knob] != plan.undone[knob])
-            values = tuple(float(setting[knob]) for knob in knobs)
-            setting[list(move.knobs)] = plan.undone[list(move.knobs)]
-            if not knobs:
-                continue
-            if not self.canaries.known(move.workload):
-                detail = f"{move.role} of {move.workload}: nothing yet to hold canaries and rest against"
-                refusals.append(Refusal(Reason.CANARY, detail))
-            elif plan.inputs.mode.changes and move.workload not in plan.tried:
-                plan.trying.append(replace(move, knobs=knobs, values=values, id=move.id or self.trials.next_id()))
-                plan.tried[move.workload] = {self.spec.knobs[k].name: v for k, v in zip(knobs, values, strict=True)}
-        return replace(admission, moves=moves, refusals=refusals)
-
-    def _begin_on_canaries(self, plan: Plan, effect: Effect, aftermath: Aftermath) -> None:
-        """Take notice of what the canaries have now."""
-        for move in plan.trying:
-            wanted, found = plan.tried[move.workload], dict(effect.tried.get(move.workload, {}))
-            told = ", ".join(f"{name} = {value:g}" for name, value in wanted.items())
-            if found == wanted:
-                self.canaries.begin(move)
-                detail = f"{move.id}: {told} on the canaries of {move.workload}"
-                aftermath.reasons.append(Refusal(Reason.CANARY, detail))
-            elif plan.blind is None and effect.attempted:
-                asked = plan.inputs.before.copy()
-                asked[list(move.knobs)] = move.values
-                self.infeasible.read_back(plan.inputs.before, asked, plan.inputs.before, effect.now)
 
     def _advise(self, plan: Plan, moves: list[Move], situation: Situation) -> list[Move]:
         """Offer what would be allowed of new moves; returns those that the operator has approved."""

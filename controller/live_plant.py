@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from controller import readings
-from controller.actuators.actuator import Actuator, ActuatorError
+from controller.actuators.actuator import Actuator, ActuatorError, FencedActuator, SetElsewhere, VersionedActuator
 from controller.actuators.choose import Actuators, build_actuators
 from controller.actuators.replica_knobs import ReplicaKnobs
 from controller.canaries import Paired
@@ -124,6 +124,20 @@ class LivePlant:
         """Whether CPU grants are limits, not only weights."""
         driven = {knob for actuator in self.actuators.used for knob in actuator.knobs}
         return self.actuators.enforced and driven.issuperset(o.cpu_knob for o in self.spec.workloads.values())
+
+    def fence_with(self, token: Callable[[], int]) -> int:
+        """Let every change carry our fencing token, where the target can refuse it.
+
+        Args:
+            token: tells ours; it must be higher than all that were there before.
+
+        Returns:
+            The highest that a target has seen; 0 if none tells any.
+        """
+        fenced = [actuator for actuator in self.actuators.used if isinstance(actuator, FencedActuator)]
+        for actuator in fenced:
+            actuator.token = token
+        return max((actuator.newest_token for actuator in fenced), default=0)
 
     def apply(self, setting: np.ndarray) -> None:
         """Set what differs; an actuator that fails keeps its former value and is told by `take_events`.
@@ -241,6 +255,7 @@ class LivePlant:
         """Take what is in force for ours, whoever set it; after the warden has taken everything back."""
         for actuator in self.actuators.used:
             self._read_back(actuator)
+            _set_elsewhere(actuator)
 
     def close(self) -> None:
         """Restore the setting found at start and remove the control groups; may be called twice."""
@@ -319,15 +334,18 @@ class LivePlant:
         return known is not None and known.pid > 0 and process_start(known.pid) != known.start
 
     def _changed_elsewhere(self, actuator: Actuator) -> bool:
-        """Read back, and tell which values are not those that we saw last."""
+        """Read back, and tell which values are not those that we saw last, or were set again by somebody."""
         former = self.setting
         self._read_back(actuator)
-        changed = np.flatnonzero(np.abs(self._setting - former) > 1e-6 * np.maximum(1.0, np.abs(former)))
-        for i in changed:
+        moved = np.flatnonzero(np.abs(self._setting - former) > 1e-6 * np.maximum(1.0, np.abs(former)))
+        again = {self.spec.knob_index(name) for name in _set_elsewhere(actuator)}.difference(moved)
+        told = {i: f"was changed by somebody else: {former[i]:g} -> {self._setting[i]:g}" for i in map(int, moved)}
+        told |= {i: f"was set by somebody else, to {former[i]:g} as before" for i in again}
+        for i, what in sorted(told.items()):
             knob = self.spec.knobs[i]
-            detail = f"{knob.name} was changed by somebody else: {former[i]:g} -> {self._setting[i]:g}"
+            detail = f"{knob.name} {what}"
             self._events.append(Event(EventKind.CHANGED_ELSEWHERE, knob.workload, detail, knob.name))
-        return changed.size > 0
+        return bool(told)
 
     def _read_back(self, actuator: Actuator) -> None:
         try:
@@ -339,6 +357,8 @@ class LivePlant:
         try:
             self._in_force(actuator.apply(values))
         except ActuatorError as error:
+            if isinstance(error, SetElsewhere) and self._changed_elsewhere(actuator):
+                return
             self._events.append(Event(EventKind.ACTUATOR_FAILED, actuator.workload, str(error)))
             self._read_back(actuator)  # it may have been carried out after all
 
@@ -383,6 +403,10 @@ class LivePlant:
         unknown = [metric.name for metric in self.spec.metrics if metric.name not in known]
         if unknown:
             raise PlantError(f"no component tells {unknown[0]!r}; known are: {', '.join(sorted(known))}")
+
+
+def _set_elsewhere(actuator: Actuator) -> set[str]:
+    return actuator.set_elsewhere() if isinstance(actuator, VersionedActuator) else set()
 
 
 def _share_of_day(wall_time: float) -> float:

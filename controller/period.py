@@ -70,8 +70,8 @@ class Inputs:
     lost: str = ""
     floors: Mapping[str, Floor] = field(default_factory=dict)
     opportunities: Sequence[Opportunity] = ()
-    modes: Mapping[str, Mode] = field(default_factory=dict)
     paired: Mapping[str, Paired] = field(default_factory=dict)
+    modes: Mapping[str, Mode] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """For the journal, floats exact; what is as by default is left out."""
@@ -150,9 +150,9 @@ class Plan:
         verdicts: of the trials that ended.
         blind: why the system cannot be seen well enough; None if it can.
         advised: changes that wait for an operator from now on.
-        modes: in force, of each workload.
         tried: component -> knob -> value for the canaries alone; empty gives them what the rest has.
         trying: those moves that are in force on the canaries, if `tried` is.
+        modes: in force, of each workload.
     """
 
     inputs: Inputs
@@ -165,9 +165,9 @@ class Plan:
     verdicts: list[Verdict] = field(default_factory=list)
     blind: Refusal | None = None
     advised: list[Advice] = field(default_factory=list)
-    modes: Mapping[str, Mode] = field(default_factory=dict)
     tried: dict[str, dict[str, float]] = field(default_factory=dict)
     trying: list[Move] = field(default_factory=list)
+    modes: Mapping[str, Mode] = field(default_factory=dict)
 
     @property
     def held(self) -> set[str]:

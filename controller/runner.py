@@ -107,6 +107,7 @@ def run_controller(
         reverts = Reverts(directory)
         reverts.tell(journal)
         plant = _live_plant(spec, components, own_actuators, stack)
+        guard.outrank(plant.fence_with(lambda: guard.token))
         # Tuning is held rather than handed over: going back to untuned knobs in a blackout would make matters worse.
         fallback = {Role.ALLOCATION: fallback_policy(Task(spec, Role.ALLOCATION))}
         operation = operation or Operation()

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from controller.actuators.actuator import ActuatorError, Capability
+from controller.actuators.actuator import ActuatorError, Capability, SetElsewhere
 from controller.actuators.http import HttpKnobs
 from controller.components import Component
 from controller.replicas import Members
@@ -49,6 +49,26 @@ class ReplicaKnobs:
         self._agreed: dict[str, float] = {}  # what a replica has to have before it counts
         self.tried: dict[str, float] = {}
         """Knobs that the canaries have otherwise, while a change is tried on them."""
+
+    @property
+    def token(self) -> Callable[[], int]:
+        """Tells our fencing token, which each change carries to every replica; 0 for none."""
+        return next(iter(self._each.values())).token
+
+    @token.setter
+    def token(self, token: Callable[[], int]) -> None:
+        for one in self._each.values():
+            one.token = token
+
+    @property
+    def newest_token(self) -> int:
+        """The highest that a replica was last seen to know; 0 if none knows any."""
+        return max(one.newest_token for one in self._each.values())
+
+    def set_elsewhere(self) -> set[str]:
+        """The knobs that somebody else was seen to set on a ready replica since the last call, whatever to."""
+        found = {name: one.set_elsewhere() for name, one in self._each.items()}
+        return {knob for name in self.members.ready for knob in found[name]}
 
     def probe(self) -> Capability:
         """Asks all replicas; one that does not answer now joins later."""
@@ -101,7 +121,7 @@ class ReplicaKnobs:
                 answers[name] = one.read() if reads_back else one.apply(values)
                 self._compare(name, answers[name], answers[ready[0]], values)
             except ActuatorError as error:
-                raise ActuatorError(f"{error}; {self._bring_back(former, list(answers), name)}") from None
+                raise self._failed(error, former, list(answers), name) from None
         self._seen |= answers
         self._agreed |= {knob: answers[ready[0]][knob] for knob in values}
         return dict(self._agreed)
@@ -121,7 +141,7 @@ class ReplicaKnobs:
                 self._compare(name, self._seen[name], wanted, wanted)
             except ActuatorError as error:
                 self.tried = {}
-                raise ActuatorError(f"{error}; {self._bring_back(former, names[:number], name)}") from None
+                raise self._failed(error, former, names[:number], name) from None
         self.tried = dict(values)
 
     def attach(self, component: Component) -> None:
@@ -191,6 +211,14 @@ class ReplicaKnobs:
         other = {knob: found[knob] for knob in values if found[knob] != first[knob]}
         if other:
             raise ActuatorError(f"{name} has {_told(other)} in force, asked for {_told(values)}")
+
+    def _failed(
+        self, error: ActuatorError, former: Mapping[str, dict[str, float]], taken: Sequence[str], failed: str
+    ) -> ActuatorError:
+        """What is told of a change that one replica did not take, after the others were brought back."""
+        if isinstance(error, SetElsewhere):  # it keeps what somebody has set there
+            return SetElsewhere(f"{error}; {self._bring_back(former, [name for name in taken if name != failed], '')}")
+        return ActuatorError(f"{error}; {self._bring_back(former, taken, failed)}")
 
     def _bring_back(self, former: Mapping[str, dict[str, float]], taken: Sequence[str], failed: str) -> str:
         """Give everybody the former values who may have the new ones; tells how many have them."""

@@ -160,6 +160,12 @@ def no_compare_and_set(world: World) -> None:
     world.host._unchanged_since = lambda actuator: True  # type: ignore[method-assign]
 
 
+def compares_values_alone(world: World) -> None:
+    for actuator in world.host.actuators.used:
+        if isinstance(actuator, FileActuator):
+            actuator.set_elsewhere = set  # type: ignore[method-assign, assignment]
+
+
 def tells_what_was_asked(world: World) -> None:
     for actuator in world.host.actuators.used:
         if isinstance(actuator, FileActuator):

@@ -22,6 +22,8 @@ Monitor = Callable[[World, Seen], str | None]
 TOLERANCE = 1e-6
 HARD_PERIODS = 2
 """Within which a change that breaks an SLO badly has to be taken back (E2), from its first bad reading."""
+BADLY_BROKEN = 0.05
+"""Share of requests within their SLO at which it is badly broken, as the faults let it be read."""
 OWN_SERIES = 200
 OWN_RECORD_BYTES = 65536
 
@@ -251,6 +253,8 @@ def what_others_set_is_left_alone(world: World, seen: Seen) -> str | None:
     """A knob that another hand has set keeps that value for the time that it is yielded."""
     if seen.decision is None or world.controller is None:
         return None
+    if any("last known good setting, by the operator" in reason.detail for reason in seen.decision.reasons):
+        return None  # he wants everything back, and that is an order, not a policy's wish
     for name, (at, value) in world.notes.edits.items():
         index = world.spec.knob_index(name)
         young = seen.now - at < world.config.yield_seconds
@@ -265,12 +269,18 @@ def a_bad_change_is_taken_back_at_once(world: World, seen: Seen) -> str | None:
     """A change that breaks an SLO badly is rolled back within two periods of the first bad reading."""
     if seen.decision is None or world.notes.lied:
         return None
-    decisions = [s.decision for s in world.seen if s.decision is not None]
-    back = {v.trial.id for d in decisions for v in d.verdicts if v.outcome is Outcome.ROLLED_BACK}
+    # Of this controller's life: what an earlier one had on trial was taken back when it died.
+    periods = [(s, s.decision) for s in world.seen[world.lives[-1][0] :] if s.decision is not None]
+    back = {v.trial.id for _, d in periods for v in d.verdicts if v.outcome is Outcome.ROLLED_BACK}
+    metric = world.catalogue.index("serving_within_slo_ratio")
     for id, since in world.notes.broken_at.items():
-        bad = seen.now - since
-        if id not in back and bad > (HARD_PERIODS - 1) * world.spec.control_period_seconds + TOLERANCE:
-            return f"{id} broke an SLO badly {bad:.0f} s ago and was not rolled back"
+        # A reading that another fault hides, or that contradicts others and is not believed, tells nothing.
+        bad = [(s, d) for s, d in periods if s.now >= since and d.snapshot.values[metric] <= BADLY_BROKEN]
+        if not bad or id in back or any(_restoring(d) or _begins_anew(s) or not d.mode.changes for s, d in bad):
+            continue
+        seconds = seen.now - bad[0][0].now
+        if seconds > (HARD_PERIODS - 1) * world.spec.control_period_seconds + TOLERANCE:
+            return f"{id} broke an SLO badly {seconds:.0f} s ago and was not rolled back"
     return None
 
 

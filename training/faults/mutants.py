@@ -115,6 +115,13 @@ MUTANTS = (
         faults=("second_writer_fights", "second_writer"),
     ),
     Mutant(
+        "does not see who sets what is in force already",
+        ("what_others_set_is_left_alone",),
+        ("H9",),
+        breakages.compares_values_alone,
+        faults=("second_writer_fights",),
+    ),
+    Mutant(
         "the warden takes nothing back",
         ("a_dead_controller_leaves_nothing",),
         ("H12", "H9"),

@@ -135,7 +135,7 @@ class Notes:
         edits: knob -> (seconds, value) of the last edit by another hand, as long as it is in force.
         harmful: whether from now on each change of serving's tuning breaks the SLO badly.
         broken_at: trial id -> seconds of its first bad reading.
-        wardenless: whether no warden is left either.
+        wardenless: whether no warden is left either, and nobody to start one.
         left_behind: what the next controller did not restore before it began; empty if it did.
         two_writers: whether a second controller could begin beside the first.
         intruder: a command over HTTP that was obeyed though nobody may give it; empty if none was.
@@ -276,6 +276,7 @@ class World:
         known = self.controller.kernel.infeasible
         self.infeasible = InfeasibleFile(self.directory, known, self.clock, self.wall_clock)
         self.found = self.rig.in_force
+        self.notes.edits.clear()  # whose hand set what is found, a new controller cannot know
         self.lives.append((len(self.seen), 0))
         self.setup.prepare(self)
 
@@ -287,6 +288,7 @@ class World:
         """`kill -9` between two periods."""
         if self.controller is None or self.guard is None or self.process is None:
             return
+        self.notes.wardenless |= self.guard.warden is None  # killed a moment ago, and not started anew yet
         self.controller = None
         self.journal.close()
         self.guard.let_go()
@@ -297,6 +299,7 @@ class World:
         """SIGSTOP, and SIGCONT so many periods later; nothing where none runs."""
         if self.controller is None:
             return
+        self.notes.wardenless |= self.guard is not None and self.guard.warden is None
         self._stopped_until = len(self.seen) + periods
         self.notes.died_at, self.notes.stopped = self.clock(), True
 
@@ -309,13 +312,14 @@ class World:
         if self.guard is not None:
             self.guard.warden = None
             self.guard.warden_may_start = not for_good
-            self.notes.wardenless = for_good
+            # Who would start it anew is stopped or dead himself, and what is in force waits for him or his successor.
+            self.notes.wardenless = for_good or self.notes.died_at is not None
 
     def edit(self, knob: str, value: float) -> None:
-        """Another hand sets a knob, now. Setting what is in force already changes nothing that anybody could see."""
-        changes = self.rig.in_force[self.spec.knob_index(knob)] != value
+        """Another hand sets a knob, now. The kernel does not tell who sets a limit to what is in force already."""
+        shows = self.rig.in_force[self.spec.knob_index(knob)] != value or knob in self.rig.set_at
         self.rig.put(**{knob: value})
-        if changes:
+        if shows:
             self.notes.edits[knob] = (self.clock(), value)
 
     def command(self, name: str, text: str) -> None:
@@ -383,6 +387,7 @@ class World:
         runs = self.controller is not None and period >= self._stopped_until
         if runs and self.notes.stopped:
             self.notes.died_at, self.notes.stopped = None, False
+            self.notes.wardenless = self.guard is not None and not self.guard.warden_may_start
         # Not by way of the instance: a mutant may have put something else there.
         problem = (SimulatedGuard.problem(self.guard) or "") if runs and self.guard is not None else ""
         decision, error = self._run() if runs else (None, "")

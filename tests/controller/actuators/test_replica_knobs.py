@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from controller.actuators.actuator import ActuatorError
+from controller.actuators.actuator import ActuatorError, SetElsewhere
 from controller.actuators.replica_knobs import ReplicaKnobs
 from controller.components import Component
+from refusing import make_refusing
+
+__all__ = ["make_refusing"]
 
 KNOB = "serving_batch_size"
-FAULTS = ["refuses", "error", "garbage", "slow", "dies", "gone"]
+FAULTS = ["refuses", "conflict", "error", "garbage", "slow", "dies", "gone"]
 
 
 @pytest.fixture
@@ -187,3 +191,37 @@ def test_ready_replicas_are_always_equal_and_as_told(replicas, faults, values):
             pass
         ready = [replicas[actuator.members.names.index(name)] for name in actuator.members.ready]
         assert {replica.knobs[KNOB] for replica in ready if replica.behaviour in ("good", "refuses")} <= {in_force}
+
+
+@pytest.fixture
+def refusing(make_refusing):
+    return [make_refusing("serving", serving_batch_size=8) for _ in range(2)]
+
+
+@pytest.fixture
+def fenced(refusing):
+    each = tuple(replace(one.component, name=f"serving-{i}") for i, one in enumerate(refusing))
+    actuator = ReplicaKnobs("serving", (KNOB,), Component("serving", each[0].url, replicas=each))
+    actuator.read()
+    return actuator
+
+
+@pytest.mark.clause("A4")
+def test_a_hand_on_one_replica_between_look_and_change_fails_the_change_of_all(fenced, refusing):
+    refusing[1].ask("PATCH", {KNOB: 32})
+    with pytest.raises(SetElsewhere, match="refused with 412"):
+        fenced.apply({KNOB: 16.0})
+    assert [one.knobs[KNOB] for one in refusing] == [8, 32]
+    assert fenced.set_elsewhere() == {KNOB}
+
+
+@pytest.mark.clause("A5")
+def test_every_replica_refuses_a_writer_whose_right_has_gone_to_another(fenced, refusing):
+    fenced.token = lambda: 3
+    fenced.apply({KNOB: 16.0})
+    refusing[1].ask("PATCH", {KNOB: 16}, Trimtab_Fence="4")
+    fenced.read()
+    assert fenced.newest_token == 4
+    with pytest.raises(ActuatorError, match="refused with 409"):
+        fenced.apply({KNOB: 32.0})
+    assert [one.knobs[KNOB] for one in refusing] == [16, 16]

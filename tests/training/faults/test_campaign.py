@@ -18,6 +18,10 @@ FOUND_ONCE = [
     ("second_writer+component_killed", 804),
     ("second_writer+host_restarted", 832),
     ("host_suspended+own_cost_under_churn", 402),
+    ("warden_killed+old_leader_wakes", 130165),
+    ("tuning_breaks_an_slo+all_zero", 130273),
+    ("torn_journal+second_writer_fights", 130324),
+    ("operator_edits+operator_takes_everything_back", 130542),
 ]
 """Faults and seeds of violations that longer campaigns found."""
 
