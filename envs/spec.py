@@ -32,7 +32,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 ActuatorName = Literal[
     "cpu", "cpu_weight", "processors", "memory", "storage", "storage_operations", "processes", "pause", "network",
-    "nice", "io_priority", "rlimit", "component", "file", "callback", "host",
+    "network_share", "nice", "io_priority", "rlimit", "component", "file", "callback", "host",
 ]  # fmt: skip
 Window = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-(([01]\d|2[0-3]):[0-5]\d|24:00)$")]
 
