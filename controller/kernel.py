@@ -81,6 +81,7 @@ class Kernel:
                 # Not through the shield: what was found was in force before us, however overbooked the host was.
                 self.last_known_good = self.found.copy()
                 self.recovery.let_go()
+                self.trials.forget(inputs.now)
                 plan.setting, plan.undone, plan.restore = self.found.copy(), self.found.copy(), True
             else:
                 self._allow(plan, target)
@@ -162,6 +163,7 @@ class Kernel:
         inputs = plan.inputs
         if inputs.lost:
             self._end_trials(plan, list(self.trials.running), inputs.lost)
+            self.trials.forget(inputs.now)
         plan.verdicts += self.trials.observe(inputs.snapshot, inputs.before)
         if not inputs.mode.changes:
             self._end_trials(plan, list(self.trials.running), f"mode {inputs.mode}")
@@ -227,6 +229,7 @@ class Kernel:
                 own = [i for i, knob in enumerate(self.spec.knobs) if knob.workload == event.workload]
                 target[own] = self.settled[own]
                 self._end_trials(plan, [event.workload], "the component was restarted")
+                self.trials.restarted(event.workload, plan.inputs.now)
                 plan.reasons.append(Refusal(Reason.RESTORED, event.detail))
             elif event.kind is EventKind.CHANGED_ELSEWHERE:
                 trial = self.trials.running.get(event.workload)

@@ -84,8 +84,13 @@ class Trials:
         knobs = np.array([knob for knob in move.knobs if before[knob] != after[knob]], dtype=int)
         trial = Trial(
             move.id or self.next_id(), move.workload, move.role, knobs, before[knobs], after[knobs], move.adds,
-            move.takes, move.seen_at, applied_at, self.baseline(move.workload), *self._noise(),
+            move.takes, move.seen_at, applied_at, self.baseline(move.workload), *self._noise(), last=self.last,
         )  # fmt: skip
+        if not move.adds:  # more capacity can do no harm that another change would be blamed for
+            self._set_aside(move.workload)
+        trial.aside += [
+            other.workload for other in self.running.values() if other.applied_at == applied_at and not other.adds
+        ]
         self.running[move.workload] = trial
         self._changed_at[move.workload] = applied_at
         return trial
@@ -103,6 +108,32 @@ class Trials:
         verdict = Verdict(trial, outcome, reason)
         self._end(verdict, now)
         return verdict
+
+    def restarted(self, workload: str, now: float) -> None:
+        """A component came back: what the others are compared with is what they did without it.
+
+        Its own trial has to be ended by the caller; the others' begin anew, and leave its work aside.
+
+        Args:
+            workload: of the component.
+            now: seconds.
+        """
+        if workload not in self.spec.workloads:
+            return
+        self._changed_at[workload] = now
+        self._set_aside(workload)
+        for trial in self.running.values():
+            trial.watched, trial.last = [], self.last
+
+    def forget(self, now: float) -> None:
+        """Compare nothing with what was before now: all of the setting is another."""
+        self._changed_at.update(dict.fromkeys(self.spec.workloads, now))
+
+    def _set_aside(self, workload: str) -> None:
+        """What a workload does from now on is not the doing of the other running changes."""
+        for trial in self.running.values():
+            if workload not in (trial.workload, *trial.aside):
+                trial.aside.append(workload)
 
     def baseline(self, workload: str) -> list[Period]:
         """The complete periods since the workload's last change had settled."""
@@ -137,12 +168,12 @@ class Trials:
         return -(last + 1)
 
     def _noise(self) -> tuple[Noise, Noise]:
-        """Of one period's efficiency and of its score: scatter around the mean of each setting that was in force."""
+        """Of one period's useful work and of its score: scatter around the mean of each setting that was in force."""
         complete = [(p, n) for p, n in zip(self._recent, self._settings, strict=True) if p.complete]
         numbers = np.array([number for _, number in complete], dtype=int)
-        efficiencies = np.array([period.efficiency for period, _ in complete])
+        values = np.array([period.value for period, _ in complete])
         scores = np.array([period.score for period, _ in complete])
-        return scatter(efficiencies, numbers), scatter(scores, numbers)
+        return scatter(values, numbers), scatter(scores, numbers)
 
     def _with_partners(self, verdicts: list[Verdict], setting: np.ndarray) -> list[Verdict]:
         """Grants raised together with one that is given back end too, where the cores do not suffice for both."""
@@ -174,3 +205,4 @@ class Trials:
             pause = self.config.backoff_seconds * 2.0 ** min(self._failures[key] - 1, 60)
             self._paused_until[key] = now + min(pause, self.config.longest_backoff_seconds)
             self._changed_at[trial.workload] = now
+            self._set_aside(trial.workload)
