@@ -127,7 +127,7 @@ class Judge:
             return None
         if trial.adds or not config.revert_unproven:
             return self._end(trial, Outcome.INCONCLUSIVE, f"nothing proven in {len(watched)} periods", watched)
-        return self._end(trial, Outcome.ROLLED_BACK, f"not proven harmless in {len(watched)} periods", watched)
+        return self._end(trial, Outcome.UNDONE, f"not proven harmless in {len(watched)} periods", watched)
 
     def _end(self, trial: Trial, outcome: Outcome, reason: str, watched: Sequence[Period] = ()) -> Verdict:
         """A verdict with the gain that was measured, if any was."""

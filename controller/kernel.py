@@ -211,7 +211,7 @@ class Kernel:
         for verdict in plan.verdicts:
             self.outcomes[verdict.outcome] += 1
             self.outcomes["proven"] += verdict.proven
-            if verdict.outcome is Outcome.ROLLED_BACK:
+            if verdict.outcome.taken_back:
                 target[verdict.trial.knobs] = verdict.trial.before
             elif verdict.outcome is Outcome.KEEP:
                 self.last_known_good[verdict.trial.knobs] = verdict.trial.after
@@ -267,7 +267,7 @@ class Kernel:
         plan.reasons += reasons
         plan.setting = plan.undone.copy()
         for verdict in plan.verdicts:
-            if verdict.outcome is Outcome.ROLLED_BACK:
+            if verdict.outcome.taken_back:
                 self.recovery.expect(verdict.trial.knobs, plan.undone)
         self.recovery.let_go(i for i, knob in enumerate(self.spec.knobs) if knob.name in inputs.pins)
         if not self._moves_allowed(plan):

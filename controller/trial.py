@@ -17,7 +17,8 @@ UNKNOWN = Noise(float("nan"), 0)
 class Outcome(StrEnum):
     """How a trial ended.
 
-    `inconclusive` leaves the change in force without proof; `superseded` means that capacity was added to the same
+    `inconclusive` leaves the change in force without proof; `undone` takes it back for want of proof, not for harm;
+    `superseded` means that capacity was added to the same
     workload before the trial was over, which counts neither as success nor as failure.
     """
 
@@ -25,6 +26,12 @@ class Outcome(StrEnum):
     ROLLED_BACK = "rolled_back"
     INCONCLUSIVE = "inconclusive"
     SUPERSEDED = "superseded"
+    UNDONE = "undone"
+
+    @property
+    def taken_back(self) -> bool:
+        """Whether what was in force before is to be in force again."""
+        return self in (Outcome.ROLLED_BACK, Outcome.UNDONE)
 
 
 @dataclass(frozen=True)

@@ -179,11 +179,11 @@ class Trials:
         """Grants raised together with one that is given back end too, where the cores do not suffice for both."""
         returned = setting.copy()
         for verdict in verdicts:
-            if verdict.outcome is Outcome.ROLLED_BACK:
+            if verdict.outcome.taken_back:
                 returned[verdict.trial.knobs] = verdict.trial.before
         if returned[self._cpu].sum() <= max(self.spec.cores, setting[self._cpu].sum()) + 1e-6:
             return verdicts
-        back = {verdict.trial.workload: verdict for verdict in verdicts if verdict.outcome is Outcome.ROLLED_BACK}
+        back = {verdict.trial.workload: verdict for verdict in verdicts if verdict.outcome.taken_back}
         times = {verdict.trial.applied_at for verdict in back.values()}
         partners = [
             Verdict(trial, Outcome.ROLLED_BACK, f"paid for by {', '.join(sorted(back))}, which was rolled back")
@@ -199,10 +199,11 @@ class Trials:
         key = (trial.workload, trial.role)
         if verdict.outcome is Outcome.KEEP:
             self._failures.pop(key, None)
-        elif verdict.outcome is Outcome.ROLLED_BACK:
-            self._failures[key] = self._failures.get(key, 0) + 1
+        elif verdict.outcome.taken_back:
+            harmful = verdict.outcome is Outcome.ROLLED_BACK  # what was only unproven is no reason for a growing pause
+            self._failures[key] = self._failures.get(key, 0) + harmful
             # At most 2^60: a workload that has been failing for a week must not overflow.
-            pause = self.config.backoff_seconds * 2.0 ** min(self._failures[key] - 1, 60)
+            pause = self.config.backoff_seconds * 2.0 ** min(max(self._failures[key], 1) - 1, 60)
             self._paused_until[key] = now + min(pause, self.config.longest_backoff_seconds)
             self._changed_at[trial.workload] = now
             self._set_aside(trial.workload)

@@ -70,22 +70,19 @@ def test_a_latency_is_no_age():
 
 
 @pytest.mark.clause("E1")
-def test_a_bad_breach_that_began_before_the_change_is_not_its_doing():
-    before = [*[period(-4.0 + i) for i in range(4)], period(0.0, latency=0.3)]
-    assert judged(before, [period(1.0, latency=0.35)], adds=True, takes=False, workload="ingest") is None
+def test_a_lag_that_was_too_long_already_and_goes_on_growing_is_not_the_changes_doing():
+    before = ages(0.5, 5, "ingest_freshness")
+    since = [period(1.0, ingest_freshness=5.5), period(2.0, ingest_freshness=6.5)]
+    assert judged(before, since, workload="training") is None
+    late = [period(1.0 + i, ingest_freshness=5.5 + i) for i in range(4)]
+    verdict = judged(before, late, workload="training")
+    assert verdict.outcome is Outcome.ROLLED_BACK, "what does not end soon is blamed after all"
 
 
 @pytest.mark.clause("E2")
-def test_a_breach_that_began_before_the_change_and_became_worse_with_it_is_its_doing():
-    before = [*[period(-4.0 + i) for i in range(4)], period(0.0, latency=0.94)]
-    assert judged(before, [period(1.0, latency=0.3)]).outcome is Outcome.ROLLED_BACK
-
-
-@pytest.mark.clause("E2")
-def test_a_breach_that_comes_again_after_it_was_over_is_new():
+def test_a_latency_that_was_broken_before_the_change_is_blamed_on_it_all_the_same():
     before = [*[period(-4.0 + i) for i in range(4)], period(0.0, latency=0.3)]
-    since = [period(1.0), period(2.0, latency=0.35)]
-    assert judged(before, since).outcome is Outcome.ROLLED_BACK
+    assert judged(before, [period(1.0, latency=0.35)]).outcome is Outcome.ROLLED_BACK
 
 
 @pytest.mark.clause("E1")
