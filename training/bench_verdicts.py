@@ -111,8 +111,8 @@ def ways() -> dict[str, tuple[TrialConfig, Callable[..., Judge] | None]]:
     """The ways to judge that are compared; the first is what the others are compared with."""
     return {
         "fixed window": (TrialConfig(), FixedWindowJudge),
-        "anytime-valid, unproven left in force": (TrialConfig(revert_unproven=False), None),
-        "anytime-valid, unproven taken back": (TrialConfig(), None),
+        "anytime-valid": (TrialConfig(), None),
+        "anytime-valid, unproven taken back": (TrialConfig(revert_unproven=True), None),
     }
 
 
