@@ -193,7 +193,7 @@ def _undo(story: Story, state_dir: str) -> list[str]:
         return ["nothing was changed"]
     if story.verdict is None:
         return [f"trimtab control rollback {story.id} {where}"]
-    if story.verdict["outcome"] == "rolled_back":
+    if story.verdict["outcome"] in ("rolled_back", "undone"):
         return ["it was taken back already"]
     pins = [f"trimtab control pin {name}={old:g} {where}" for name, (old, _) in story.change["knobs"].items()]
     return [*pins, f"or everything to what was found at start: trimtab control revert {where}"]

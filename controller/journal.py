@@ -168,6 +168,7 @@ class Optimizations:
         rolled_back: found harmful and taken back.
         inconclusive: left in force without proof.
         superseded: ended by adding more capacity.
+        undone: taken back for want of proof.
         running: without a verdict yet.
         opportunity_to_applied_p99_seconds: from the first proposal to being in force, 99th percentile; NaN without any.
     """
@@ -177,6 +178,7 @@ class Optimizations:
     rolled_back: int
     inconclusive: int
     superseded: int
+    undone: int
     running: int
     opportunity_to_applied_p99_seconds: float
 
@@ -198,6 +200,7 @@ def optimizations(records: Iterable[Mapping[str, Any]]) -> Optimizations:
         outcomes.count("rolled_back"),
         outcomes.count("inconclusive"),
         outcomes.count("superseded"),
+        outcomes.count("undone"),
         outcomes.count(None),
         float(np.quantile(delays, 0.99, method="higher")) if delays else math.nan,
     )

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from controller.adjusted import useful_work
+from controller.attribution import began_before, counts_up
 from controller.burn_rate import burning
 from controller.evidence import Effect, effect
 from controller.trial import Outcome, Period, Trial, TrialConfig, Verdict
 from envs.objective import Objective
-from envs.spec import SystemSpec
+from envs.spec import Slo, SystemSpec
 from telemetry.metrics import Snapshot
 
 
@@ -33,6 +35,8 @@ class Judge:
         self._workloads: list[str] = list(spec.workloads)
         self._wanted = spec.catalogue.indices([o.wanted for o in spec.workloads.values()])
         self._slo_owner = slo_owners(spec)
+        self._slo_metrics = spec.catalogue.indices([slo.metric for slo in spec.slos])
+        self._ages = np.array([_is_age(slo, spec.control_period_seconds) for slo in spec.slos], dtype=bool)
 
     def period(self, snapshot: Snapshot, setting: np.ndarray) -> Period:
         """The objective's terms of a period.
@@ -50,6 +54,9 @@ class Judge:
             float(terms["slo"]),
             self._objective.breaches(values),
             values[self._wanted],
+            self._objective.shares(values),
+            self._objective.cpu_prices(values, setting),
+            values[self._slo_metrics],
         )
 
     def broken(self, period: Period) -> set[str]:
@@ -91,6 +98,8 @@ class Judge:
     def _by_breach(self, trial: Trial, watched: Sequence[Period], hit: list[int], over: bool) -> Verdict | None:
         """Taken back; where the load may be the reason, it is waited for as long as there is time."""
         excuse = self._excused(trial, hit)
+        if not excuse and counts_up(trial, self._ages)[hit].all():
+            excuse = "what is too old was so on its way before the change"
         if excuse:
             if not over and not trial.adds:
                 return None
@@ -102,7 +111,8 @@ class Judge:
         config = self.config
         if len(trial.baseline) < config.least_baseline_periods:
             return self._end(trial, Outcome.INCONCLUSIVE, "nothing to compare with")
-        before, after = self._efficiencies(trial, trial.baseline), self._efficiencies(trial, watched)
+        own, aside = self._workloads.index(trial.workload), [self._workloads.index(name) for name in trial.aside]
+        before, after = useful_work(trial, watched, own, aside)
         found = effect(before, after, trial.noise, config.effect_precision)
         margin = config.margin * abs(float(before.mean()))
         if found.estimate < -margin and found.bounds(config.harm_alpha)[1] < 0.0:
@@ -110,7 +120,7 @@ class Judge:
             if abs(rise) > config.load_tolerance:
                 excuse = f"worse, but the load changed by {rise:+.0%}"
                 return self._end(trial, Outcome.INCONCLUSIVE, excuse, watched) if over else None
-            fell = f"efficiency fell from {before.mean():.3f} to {after.mean():.3f}"
+            fell = f"useful work at the price before fell from {before.mean():.3f} to {after.mean():.3f}"
             return self._end(trial, Outcome.ROLLED_BACK, fell, watched)
         if found.bounds(config.keep_alpha)[0] > -margin:
             if all(period.complete for period in trial.watched):
@@ -121,7 +131,7 @@ class Judge:
             return None
         if trial.adds or not config.revert_unproven:
             return self._end(trial, Outcome.INCONCLUSIVE, f"nothing proven in {len(watched)} periods", watched)
-        return self._end(trial, Outcome.ROLLED_BACK, f"not proven harmless in {len(watched)} periods", watched)
+        return self._end(trial, Outcome.UNDONE, f"not proven harmless in {len(watched)} periods", watched)
 
     def _end(self, trial: Trial, outcome: Outcome, reason: str, watched: Sequence[Period] = ()) -> Verdict:
         """A verdict with the gain that was measured, if any was."""
@@ -132,17 +142,6 @@ class Judge:
         scale = max(abs(float(before.mean())), 1e-9)
         low, high = found.bounds(self.config.harm_alpha)
         return Verdict(trial, outcome, reason, found.estimate / scale, (low / scale, high / scale))
-
-    def _efficiencies(self, trial: Trial, periods: Sequence[Period]) -> np.ndarray:
-        """Useful work for its price, of each period, (len(periods),).
-
-        Useful work is a share of what was wanted, and so adjusted to the load by itself. Where capacity was added, the
-        price before is charged: paying more was the intention, and only a loss of useful work speaks against it.
-        """
-        value, cost = np.array([p.value for p in periods]), np.array([p.cost for p in periods])
-        if trial.adds:
-            cost = np.full_like(value, np.mean([p.cost for p in trial.baseline]))
-        return value / cost
 
     def _broken_since(self, trial: Trial, periods: Sequence[Period], busy: set[str], severity: float) -> list[int]:
         """SLOs that held before, burn their budget too fast in `periods`, and are this trial's business.
@@ -157,6 +156,7 @@ class Judge:
         before = np.array([p.breaches for p in trial.baseline]).reshape(-1, since.shape[-1])
         new = (since > 0)[0] if len(since) == 1 else burning(since > 0, self.config.burn)
         new &= since.mean(axis=0) > severity
+        new &= ~began_before(trial, self._ages)
         if len(before):
             new &= (before > 0).mean(axis=0) < 0.5
         own = [self._slo_owner[i] == trial.workload or self._slo_owner[i] not in busy for i in range(len(new))]
@@ -185,3 +185,8 @@ class Judge:
 
     def _names(self, slos: list[int]) -> str:
         return ", ".join(f"SLO {self.spec.slos[i].name}" for i in slos)
+
+
+def _is_age(slo: Slo, period: float) -> bool:
+    """Whether an SLO is about the age of something: its bound is a time that takes periods to pass, as no latency's."""
+    return slo.at_most is not None and slo.metric.endswith("_seconds") and slo.at_most >= 2.0 * period

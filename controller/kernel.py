@@ -95,6 +95,7 @@ class Kernel:
                 # Not through the shield: what was found was in force before us, however overbooked the host was.
                 self.last_known_good = self.found.copy()
                 self.recovery.let_go()
+                self.trials.forget(inputs.now)
                 plan.setting, plan.undone, plan.restore = self.found.copy(), self.found.copy(), True
             else:
                 self._allow(plan, target, promoted)
@@ -183,6 +184,7 @@ class Kernel:
         inputs = plan.inputs
         if inputs.lost:
             self._end_trials(plan, list(self.trials.running), inputs.lost)
+            self.trials.forget(inputs.now)
         self.recoverability.observe(inputs.snapshot)
         plan.verdicts += self.trials.observe(inputs.snapshot, inputs.before)
         over = [w for w in self.trials.running if not inputs.mode.changes or w in plan.left]
@@ -233,7 +235,7 @@ class Kernel:
         for verdict in plan.verdicts:
             self.outcomes[verdict.outcome] += 1
             self.outcomes["proven"] += verdict.proven
-            if verdict.outcome is Outcome.ROLLED_BACK:
+            if verdict.outcome.taken_back:
                 target[verdict.trial.knobs] = verdict.trial.before
             elif verdict.outcome is Outcome.KEEP:
                 self.last_known_good[verdict.trial.knobs] = verdict.trial.after
@@ -256,6 +258,7 @@ class Kernel:
                 own = [i for i, knob in enumerate(self.spec.knobs) if knob.workload == event.workload]
                 target[own] = self.settled[own]
                 self._end_trials(plan, [event.workload], BEGUN_ANEW[event.kind])
+                self.trials.restarted(event.workload, plan.inputs.now)
                 plan.reasons.append(Refusal(Reason.RESTORED, event.detail))
             elif event.kind is EventKind.CHANGED_ELSEWHERE:
                 trial = self.trials.running.get(event.workload)
@@ -293,7 +296,7 @@ class Kernel:
         plan.reasons += reasons
         plan.setting = plan.undone.copy()
         for verdict in plan.verdicts:
-            if verdict.outcome is Outcome.ROLLED_BACK:
+            if verdict.outcome.taken_back:
                 self.recovery.expect(verdict.trial.knobs, plan.undone)
         self.recovery.let_go(i for i, knob in enumerate(self.spec.knobs) if knob.name in inputs.pins)
         if not self._moves_allowed(plan):

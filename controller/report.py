@@ -18,7 +18,7 @@ from controller.trial import Outcome
 
 DAY_SECONDS = 86400.0
 Z_95 = 1.959964
-JUDGED = (Outcome.KEEP, Outcome.ROLLED_BACK, Outcome.INCONCLUSIVE)
+JUDGED = (Outcome.KEEP, Outcome.ROLLED_BACK, Outcome.INCONCLUSIVE, Outcome.UNDONE)
 """Outcomes that are verdicts on the change itself; one that was superseded had none."""
 
 

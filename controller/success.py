@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from controller.trial import Outcome
 
 NORMAL_95 = 1.959964
-JUDGED = (Outcome.KEEP, Outcome.ROLLED_BACK, Outcome.INCONCLUSIVE)
+JUDGED = (Outcome.KEEP, Outcome.ROLLED_BACK, Outcome.INCONCLUSIVE, Outcome.UNDONE)
 """Outcomes that count; one that was superseded was not judged."""
 
 
@@ -47,9 +47,9 @@ def success_of(counts: Mapping[str, int]) -> SuccessRate:
 
 
 def not_rolled_back(counts: Mapping[str, int]) -> SuccessRate:
-    """The weaker figure that other systems publish: judged, and not taken back."""
+    """The weaker figure that other systems publish: judged, and not taken back, for harm or for want of proof."""
     judged = sum(counts.get(outcome, 0) for outcome in JUDGED)
-    stayed = judged - counts.get(Outcome.ROLLED_BACK, 0)
+    stayed = judged - counts.get(Outcome.ROLLED_BACK, 0) - counts.get(Outcome.UNDONE, 0)
     found = {name: counts.get(name, 0) for name in (*Outcome, "proven")}
     return SuccessRate(stayed / judged if judged else math.nan, *wilson(stayed, judged), found)
 

@@ -17,7 +17,8 @@ UNKNOWN = Noise(float("nan"), 0)
 class Outcome(StrEnum):
     """How a trial ended.
 
-    `inconclusive` leaves the change in force without proof; `superseded` means that capacity was added to the same
+    `inconclusive` leaves the change in force without proof; `undone` takes it back for want of proof, not for harm;
+    `superseded` means that capacity was added to the same
     workload before the trial was over, which counts neither as success nor as failure.
     """
 
@@ -25,6 +26,12 @@ class Outcome(StrEnum):
     ROLLED_BACK = "rolled_back"
     INCONCLUSIVE = "inconclusive"
     SUPERSEDED = "superseded"
+    UNDONE = "undone"
+
+    @property
+    def taken_back(self) -> bool:
+        """Whether what was in force before is to be in force again."""
+        return self in (Outcome.ROLLED_BACK, Outcome.UNDONE)
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,9 @@ class Period:
         slo: the objective's SLO term, 0 or negative.
         breaches: (n_slos,).
         load: (n_workloads,) work wanted per second, in the order of `spec.workloads`.
+        shares: (n_workloads,) what each of them adds to `value`; empty in journals from before it was kept.
+        prices: (n_workloads,) what the CPU granted to each adds to `cost`; empty there too.
+        readings: (n_slos,) of the metrics of the SLOs; empty there too.
     """
 
     time: float
@@ -99,6 +109,9 @@ class Period:
     slo: float
     breaches: np.ndarray
     load: np.ndarray
+    shares: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    prices: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    readings: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @property
     def efficiency(self) -> float:
@@ -132,9 +145,11 @@ class Trial:
         seen_at: seconds; when the change was first proposed.
         applied_at: seconds; when it was in force.
         baseline: periods before it.
-        noise: of one period's efficiency, while a setting stays in force.
+        noise: of one period's useful work, while a setting stays in force.
         score_noise: of its score.
         watched: periods since, the settling ones too.
+        last: the newest period before it, whether all of it could be read or not; None if there was none.
+        aside: workloads that were changed or restarted meanwhile: what they do is not this change's doing.
     """
 
     id: str
@@ -151,6 +166,8 @@ class Trial:
     noise: Noise = UNKNOWN
     score_noise: Noise = UNKNOWN
     watched: list[Period] = field(default_factory=list)
+    last: Period | None = None
+    aside: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -84,8 +84,13 @@ class Trials:
         knobs = np.array([knob for knob in move.knobs if before[knob] != after[knob]], dtype=int)
         trial = Trial(
             move.id or self.next_id(), move.workload, move.role, knobs, before[knobs], after[knobs], move.adds,
-            move.takes, move.seen_at, applied_at, self.baseline(move.workload), *self._noise(),
+            move.takes, move.seen_at, applied_at, self.baseline(move.workload), *self._noise(), last=self.last,
         )  # fmt: skip
+        if not move.adds:  # more capacity can do no harm that another change would be blamed for
+            self._set_aside(move.workload)
+        trial.aside += [
+            other.workload for other in self.running.values() if other.applied_at == applied_at and not other.adds
+        ]
         self.running[move.workload] = trial
         self._changed_at[move.workload] = applied_at
         return trial
@@ -103,6 +108,32 @@ class Trials:
         verdict = Verdict(trial, outcome, reason)
         self._end(verdict, now)
         return verdict
+
+    def restarted(self, workload: str, now: float) -> None:
+        """A component came back: what the others are compared with is what they did without it.
+
+        Its own trial has to be ended by the caller; the others' begin anew, and leave its work aside.
+
+        Args:
+            workload: of the component.
+            now: seconds.
+        """
+        if workload not in self.spec.workloads:
+            return
+        self._changed_at[workload] = now
+        self._set_aside(workload)
+        for trial in self.running.values():
+            trial.watched, trial.last = [], self.last
+
+    def forget(self, now: float) -> None:
+        """Compare nothing with what was before now: all of the setting is another."""
+        self._changed_at.update(dict.fromkeys(self.spec.workloads, now))
+
+    def _set_aside(self, workload: str) -> None:
+        """What a workload does from now on is not the doing of the other running changes."""
+        for trial in self.running.values():
+            if workload not in (trial.workload, *trial.aside):
+                trial.aside.append(workload)
 
     def baseline(self, workload: str) -> list[Period]:
         """The complete periods since the workload's last change had settled."""
@@ -145,22 +176,22 @@ class Trials:
         return -(last + 1)
 
     def _noise(self) -> tuple[Noise, Noise]:
-        """Of one period's efficiency and of its score: scatter around the mean of each setting that was in force."""
+        """Of one period's useful work and of its score: scatter around the mean of each setting that was in force."""
         complete = [(p, n) for p, n in zip(self._recent, self._settings, strict=True) if p.complete]
         numbers = np.array([number for _, number in complete], dtype=int)
-        efficiencies = np.array([period.efficiency for period, _ in complete])
+        values = np.array([period.value for period, _ in complete])
         scores = np.array([period.score for period, _ in complete])
-        return scatter(efficiencies, numbers), scatter(scores, numbers)
+        return scatter(values, numbers), scatter(scores, numbers)
 
     def _with_partners(self, verdicts: list[Verdict], setting: np.ndarray) -> list[Verdict]:
         """Grants raised together with one that is given back end too, where the cores do not suffice for both."""
         returned = setting.copy()
         for verdict in verdicts:
-            if verdict.outcome is Outcome.ROLLED_BACK:
+            if verdict.outcome.taken_back:
                 returned[verdict.trial.knobs] = verdict.trial.before
         if returned[self._cpu].sum() <= max(self.spec.cores, setting[self._cpu].sum()) + 1e-6:
             return verdicts
-        back = {verdict.trial.workload: verdict for verdict in verdicts if verdict.outcome is Outcome.ROLLED_BACK}
+        back = {verdict.trial.workload: verdict for verdict in verdicts if verdict.outcome.taken_back}
         times = {verdict.trial.applied_at for verdict in back.values()}
         partners = [
             Verdict(trial, Outcome.ROLLED_BACK, f"paid for by {', '.join(sorted(back))}, which was rolled back")
@@ -176,6 +207,11 @@ class Trials:
         key = (trial.workload, trial.role)
         if verdict.outcome is Outcome.KEEP:
             self._failures.pop(key, None)
-        elif verdict.outcome is Outcome.ROLLED_BACK:
-            self.failed(trial.workload, trial.role, now)
+        elif verdict.outcome.taken_back:
+            if verdict.outcome is Outcome.ROLLED_BACK:
+                self.failed(trial.workload, trial.role, now)
+            else:  # what was only unproven is no reason for a growing pause
+                until = now + self.config.backoff_seconds
+                self._paused_until[key] = max(until, self._paused_until.get(key, until))
             self._changed_at[trial.workload] = now
+            self._set_aside(trial.workload)

@@ -97,6 +97,18 @@ class Objective:
         """Value-weighted useful work; 1 is all that was wanted."""
         return self._weighted(self.useful(values), self.weights)
 
+    def shares(self, values: np.ndarray) -> np.ndarray:
+        """What each workload adds to `value`, (..., n_workloads)."""
+        weights = self.weights[:-1]
+        return self.useful(values) * weights / weights.sum()
+
+    def cpu_prices(self, values: np.ndarray, setting: np.ndarray) -> np.ndarray:
+        """What the CPU reserved for each workload adds to `cost`, (..., n_workloads); 0 where hosts are provisioned."""
+        if self._hosts is not None:
+            return np.zeros((*np.shape(setting)[:-1], len(self._objectives)))
+        granted, used = columns(setting, np.array(self._limits["cpu"])), columns(values, np.array(self._cpu_used))
+        return np.maximum(granted, used) * self.spec.prices.cpu_cores / self._default_cost
+
     def cost(self, values: np.ndarray, setting: np.ndarray) -> np.ndarray:
         """Price of what is reserved; 1 is the price of the static default's CPU."""
         priced = [price * part for price, part in zip(self._prices, self._reserved(values, setting), strict=True)]

@@ -94,8 +94,11 @@ class FixedWindowJudge(Judge):
             return self._by_breach(trial, watched, hit, over=True)
         if len(trial.baseline) < config.least_baseline_periods:
             return Verdict(trial, Outcome.INCONCLUSIVE, "nothing to compare with")
-        before, after = (self._efficiencies(trial, p) for p in (trial.baseline, watched))
-        noise = trial.noise.deviation if np.isfinite(trial.noise.deviation) else before.std(ddof=1)
+        before, after = (
+            np.array([p.value if trial.adds else p.efficiency for p in w]) for w in (trial.baseline, watched)
+        )
+        price = float(np.mean([1.0 if trial.adds else p.cost for p in trial.baseline]))
+        noise = trial.noise.deviation / price if np.isfinite(trial.noise.deviation) else before.std(ddof=1)
         spread = noise * np.sqrt(1 / len(before) + 1 / len(after))
         if before.mean() - after.mean() <= max(config.margin * abs(before.mean()), 3.0 * spread):
             return self._end(trial, Outcome.KEEP, "not worse", watched)

@@ -21,6 +21,7 @@ OUTCOMES = {
     "kept": "kept",
     "rolled_back": "rolled back",
     "inconclusive": "inconclusive, left in force",
+    "undone": "taken back for want of proof",
     "superseded": "superseded by more capacity",
     "running": "cut off by the end of a window",
 }

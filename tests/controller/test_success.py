@@ -16,13 +16,14 @@ def test_success_is_kept_with_a_proven_gain_and_nothing_else():
     records = [
         {"kind": "intent"},
         record(("keep", [0.01, 0.1]), ("keep", [-0.01, 0.1]), ("keep", [None, None]), ("keep", None)),
-        record(("rolled_back", [0.1, 0.2]), ("inconclusive", [0.1, 0.2]), ("superseded", None)),
+        record(("rolled_back", [0.1, 0.2]), ("inconclusive", [0.1, 0.2]), ("superseded", None), ("undone", None)),
     ]
     found = success_rate(records)
-    assert found.counts == {"keep": 4, "rolled_back": 1, "inconclusive": 1, "superseded": 1, "proven": 1}
-    assert found.rate == pytest.approx(1 / 6)
+    judged = {"keep": 4, "rolled_back": 1, "inconclusive": 1, "undone": 1}
+    assert found.counts == {**judged, "superseded": 1, "proven": 1}
+    assert found.rate == pytest.approx(1 / 7)
     assert found.low < found.rate < found.high
-    assert not_rolled_back(found.counts).rate == pytest.approx(5 / 6)
+    assert not_rolled_back(found.counts).rate == pytest.approx(5 / 7), "what is undone for want of proof did not stay"
 
 
 def test_nothing_judged_is_no_rate():

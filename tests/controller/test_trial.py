@@ -64,7 +64,7 @@ def test_fall_that_the_noise_may_hide_is_watched_for_longer():
 
 @pytest.mark.clause("E1")
 @pytest.mark.parametrize(
-    ("config", "outcome"), [({}, Outcome.INCONCLUSIVE), ({"revert_unproven": True}, Outcome.ROLLED_BACK)]
+    ("config", "outcome"), [({}, Outcome.INCONCLUSIVE), ({"revert_unproven": True}, Outcome.UNDONE)]
 )
 def test_what_is_still_hidden_by_the_noise_at_the_end_is_not_called_a_success(config, outcome):
     found = trial([period()] + [period(0.95)] * 10, noise=0.3)
@@ -189,6 +189,17 @@ def test_one_missing_reading_is_waited_for():
 
 def test_without_a_baseline_nothing_is_proven():
     assert judged(trial([period(), period(), period()], baseline=0)).outcome is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.clause("E4")
+def test_what_is_undone_for_want_of_proof_is_taken_back_but_counts_as_no_failure():
+    trials = Trials(SPEC, TrialConfig(), "run")
+    setting = SPEC.default_setting
+    for _ in range(3):
+        trials.open(Move("serving", Role.TUNING, (0,), (1.0,), False, False, 0.0), setting, setting + 1.0, 0.0)
+        verdict = trials.end("serving", Outcome.UNDONE, "not proven", 0.0)
+        assert verdict.outcome.taken_back
+        assert trials.pause_left("serving", Role.TUNING, 0.0) == TrialConfig().backoff_seconds, "it does not grow"
 
 
 def test_a_pause_does_not_overflow_however_often_a_change_fails():

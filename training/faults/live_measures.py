@@ -114,15 +114,17 @@ def optimization_figures(path: Any) -> dict[str, Any]:
     """What became of the changes in a journal; shares with their 95 % intervals."""
     found = optimizations(Journal.read(path))
     judged = found.kept + found.rolled_back
-    ended = judged + found.inconclusive + found.superseded
+    ended = judged + found.inconclusive + found.superseded + found.undone
+    stayed = ended - found.rolled_back - found.undone
     return {
         "optimizations": found.count,
         "kept": found.kept,
         "rolled_back": found.rolled_back,
         "inconclusive": found.inconclusive,
         "superseded": found.superseded,
-        "not_rolled_back_ratio": (ended - found.rolled_back) / ended if ended else None,
-        "not_rolled_back_ratio_ci": wilson(ended - found.rolled_back, ended),
+        "undone": found.undone,
+        "not_rolled_back_ratio": stayed / ended if ended else None,
+        "not_rolled_back_ratio_ci": wilson(stayed, ended),
         "kept_of_judged_ratio": found.kept / judged if judged else None,
         "kept_of_judged_ratio_ci": wilson(found.kept, judged),
         "opportunity_to_applied_p99_seconds": found.opportunity_to_applied_p99_seconds,

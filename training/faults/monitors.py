@@ -106,7 +106,7 @@ def nothing_taken_while_blind(world: World, seen: Seen) -> str | None:
     if seen.decision is None or not (why := _blind(world, seen)):
         return None
     # What a rollback gives back in the same period is no taking, though the two together may come out lower.
-    back = {int(k) for v in seen.decision.verdicts if v.outcome is Outcome.ROLLED_BACK for k in v.trial.knobs}
+    back = {int(k) for v in seen.decision.verdicts if v.outcome.taken_back for k in v.trial.knobs}
     for trial in seen.decision.opened:
         for knob, old, new in zip(trial.knobs, trial.before, trial.after, strict=True):
             if int(knob) not in back and not (world.is_cpu[knob] and new > old):
@@ -311,7 +311,7 @@ def a_rollback_is_in_force(world: World, seen: Seen) -> str | None:
     if any(reason.reason in (Reason.LEASE, Reason.ACTUATOR, Reason.OVERRIDE) for reason in seen.decision.reasons):
         return None  # told, and tried again
     for verdict in seen.decision.verdicts:
-        if verdict.outcome is not Outcome.ROLLED_BACK:
+        if not verdict.outcome.taken_back:
             continue
         again = {int(knob) for trial in seen.decision.opened for knob in trial.knobs}
         for knob, value in zip(verdict.trial.knobs, verdict.trial.before, strict=True):
