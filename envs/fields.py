@@ -88,7 +88,8 @@ class Checked:
     """
 
     def __post_init__(self) -> None:
-        for name, hint in hints_of(type(self)).items():
+        kind: Any = type(self)
+        for name, hint in hints_of(kind).items():
             object.__setattr__(self, name, typed(hint, getattr(self, name), name))
         try:
             self._check()
@@ -129,7 +130,7 @@ class Checked:
 
 
 @functools.cache
-def hints_of(kind: Any) -> dict[str, Any]:
+def hints_of(kind: type[Any]) -> dict[str, Any]:
     """The fields' declared types, with what is written in `Annotated`."""
     hints = get_type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
