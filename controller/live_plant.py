@@ -45,7 +45,7 @@ class LivePlant:
         clock: seconds, monotonic.
         sleep: waits for seconds.
         wall_clock: seconds since 1970, for the age of the model.
-        extra_sources: read in every sweep besides the components; None takes the host's.
+        extra_sources: read in every sweep besides the components; None takes the host's processors.
         actuators: None picks the best that work here.
         own_actuators: the caller's, for the knobs that they have, such as `CallbackKnobs`.
 
@@ -74,7 +74,7 @@ class LivePlant:
             where = "" if isinstance(components, Mapping) else f" in {str(components)!r}"
             found = ", ".join(self._components) or "none; is the system running?"
             raise PlantError(f"no {missing[0]} among the components{where} (found: {found})")
-        extra = [HostSource()] if extra_sources is None else extra_sources
+        extra = [HostSource(files=("stat",))] if extra_sources is None else extra_sources
         self._sources = [ComponentSource(name, self._url_of, clock) for name in SCRAPED]
         # First, so that it is read when the sweep begins and not after the wait for the scrapes.
         processes = ProcessSource(self._processes, detail=ProcessDetail(processes=False), clock=clock)

@@ -25,6 +25,9 @@ from envs.spec import Role
 KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Advice, Motion, Move, Noise, Outcome, Period, Role, Trial)}
 
 
+_AS_THEY_ARE = frozenset({str, int, bool, type(None)})
+
+
 class Remembers(Protocol):
     """An object that names what it remembers."""
 
@@ -55,6 +58,9 @@ def recall(owner: Remembers, plain: dict[str, Any], names: Sequence[str] | None 
 
 
 def _plain(value: Any) -> Any:
+    kind = type(value)
+    if kind in _AS_THEY_ARE or (kind is float and math.isfinite(value)):  # most are, and this runs each period
+        return value
     if isinstance(value, Enum):
         return {type(value).__name__: value.value}
     if isinstance(value, float):

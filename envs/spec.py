@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import json
 import tomllib
@@ -269,7 +270,7 @@ class SystemSpec(Checked):
         """The observed metrics, in the order of every values array."""
         return Catalogue(MetricSpec(m.name, m.low, m.high, m.help, scale=m.scale, knee=m.knee) for m in self.metrics)
 
-    @property
+    @functools.cached_property
     def knob_names(self) -> tuple[str, ...]:
         """Knob names, in the order of every setting array."""
         return tuple(knob.name for knob in self.knobs)
@@ -280,7 +281,8 @@ class SystemSpec(Checked):
         Raises:
             SpecError: unknown name, with the closest known one.
         """
-        _require(name, list(self.knob_names), "knob", SpecError)
+        if name not in self.knob_names:
+            _require(name, list(self.knob_names), "knob", SpecError)
         return self.knob_names.index(name)
 
     @property
@@ -288,7 +290,7 @@ class SystemSpec(Checked):
         """The static default, (n_knobs,) float64 in natural units."""
         return np.array([knob.default for knob in self.knobs])
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """16 hex digits over everything that changes what an observation or action means.
 
