@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -38,3 +39,12 @@ def run_as_program(run: Callable[[], None]) -> None:
             raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(1)
+
+
+def leave_out_openssl() -> None:
+    """Let `hashlib`, imported later, take Python's own SHA-256: OpenSSL brings 3.5 MiB, to hash a line a second.
+
+    Where Python was built without one of its own, nothing.
+    """
+    if "hashlib" not in sys.modules and any(importlib.util.find_spec(name) for name in ("_sha256", "_sha2")):
+        sys.modules["_hashlib"] = None  # type: ignore[assignment]  # what `import` takes for a module that is not there

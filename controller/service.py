@@ -14,13 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller import policy_store
-from controller.config_file import ConfigFile
-from controller.lean import run_as_program
-from controller.operation import Operation
-from controller.policy_source import PolicySource
-from controller.runner import run_controller
-from envs.spec import SystemSpec
+from controller.lean import leave_out_openssl, run_as_program
 
 
 @dataclass(frozen=True)
@@ -45,6 +39,13 @@ def run_service(options: ServiceOptions) -> None:
         SpecError, ConfigError, ArtifactError: what was given cannot be used.
         PolicyHostError, PlantError, JournalError, GuardError: see `run_controller`.
     """
+    from controller import policy_store  # here, since they import `hashlib`: see `main`
+    from controller.config_file import ConfigFile
+    from controller.operation import Operation
+    from controller.policy_source import PolicySource
+    from controller.runner import run_controller
+    from envs.spec import SystemSpec
+
     spec, state_dir = SystemSpec.load(options.spec), Path(options.state_dir)
     file = None if options.config is None else ConfigFile(options.config, spec)
     state_dir.mkdir(parents=True, exist_ok=True)
@@ -58,6 +59,7 @@ def run_service(options: ServiceOptions) -> None:
 
 def main() -> None:
     """The service, with the options as JSON in the first argument."""
+    leave_out_openssl()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     run_as_program(lambda: run_service(ServiceOptions(**json.loads(sys.argv[1]))))
 

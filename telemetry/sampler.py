@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import functools
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -144,7 +145,7 @@ def counter_delta(before: Sweep, after: Sweep, series: str, reasons: Counter[str
     old, new = before.values.get(series), after.values.get(series)
     if old is None or new is None:
         reason = "missing"
-    elif not (np.isfinite(old) and np.isfinite(new)):
+    elif not (math.isfinite(old) and math.isfinite(new)):
         reason = "not finite"
     elif new < old:
         reason = "reset"
