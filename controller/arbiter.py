@@ -143,11 +143,15 @@ class Arbiter:
                 refusals.append(refusal)
                 if refusal.reason in (Reason.BACKOFF, Reason.NO_BASELINE):
                     # What was found harmful a moment ago, or cannot be judged, is no opportunity yet.
-                    self._seen_at.pop((move.workload, move.role), None)
+                    self.overlook(move)
                 continue
             admitted.append(move)
             setting[list(move.knobs)] = move.values
         return Admission(setting, admitted, refusals, [move for move in admitted if move in urgent])
+
+    def overlook(self, move: Move) -> None:
+        """What cannot be made now is no opportunity yet: it counts as seen when it is wanted again."""
+        self._seen_at.pop((move.workload, move.role), None)
 
     def applied(self, move: Move) -> None:
         """Remember that a move was carried out."""

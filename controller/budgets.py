@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
 
 HOUR = 3600.0
 MINUTE = 60.0
 
 
+class Spent(NamedTuple):
+    """A budget that is spent.
+
+    Attributes:
+        why: one line.
+        workload: whose doing it is; empty where it is nobody's alone.
+    """
+
+    why: str
+    workload: str = ""
+
+
 class Budgets:
-    """Counts over the last hour. When a budget is spent, the mode falls by one rung and counting begins anew.
+    """Counts over the last hour. When a budget is spent, a mode falls by one rung and counting begins anew.
+
+    A rollback is its workload's doing: where one has more than half of those that are too many, its own mode falls. A
+    broken SLO is nobody's: what one workload was given is what the others share, so that the system's mode falls.
 
     Args:
         rollbacks: most rollbacks in an hour.
@@ -22,19 +39,21 @@ class Budgets:
 
     def __init__(self, rollbacks: int, least_attainment: float, least_seconds: float) -> None:
         self._rollbacks, self._least, self._least_seconds = rollbacks, least_attainment, least_seconds
-        self._rolled_back_at: deque[float] = deque()
+        self._rolled_back_at: deque[tuple[float, str]] = deque()  # (seconds, workload)
         self._minutes: deque[list[float]] = deque(maxlen=int(HOUR / MINUTE))  # [begin, periods, with all SLOs held]
 
-    def count(self, now: float, rollbacks: int, held: bool | None) -> None:
+    def count(self, now: float, rolled_back: Iterable[str], held: bool | None) -> None:
         """Take notice of a period in which the controller was acting.
 
         Args:
             now: seconds on the loop's clock.
-            rollbacks: of changes that were found harmful.
+            rolled_back: workload of each change that was found harmful.
             held: whether every SLO held; None where that could not be seen.
         """
-        self._rolled_back_at.extend([now] * rollbacks)
-        while self._rolled_back_at and not self._rolled_back_at[0] > now - HOUR:
+        # Files of before there were modes of workloads hold the time alone.
+        known = [entry if isinstance(entry, tuple) else (entry, "") for entry in self._rolled_back_at]
+        self._rolled_back_at = deque(known + [(now, workload) for workload in rolled_back])
+        while self._rolled_back_at and not self._rolled_back_at[0][0] > now - HOUR:
             self._rolled_back_at.popleft()
         while self._minutes and not self._minutes[0][0] > now - HOUR:
             self._minutes.popleft()
@@ -45,14 +64,24 @@ class Budgets:
         self._minutes[-1][1] += 1.0
         self._minutes[-1][2] += held
 
-    def spent(self, now: float) -> str:
-        """Which budget is spent, in one line; empty if none is."""
-        if len(self._rolled_back_at) > self._rollbacks:
-            return f"{len(self._rolled_back_at)} rollbacks within an hour, {self._rollbacks} are allowed"
+    def spent(self, now: float, idle: Collection[str] = ()) -> Spent | None:
+        """Which budget is spent; None if none is.
+
+        Args:
+            now: seconds on the loop's clock.
+            idle: workloads that are not changed any more, so that their rollbacks say nothing about the others.
+        """
+        counted = Counter(workload for _, workload in self._rolled_back_at if workload not in idle)
+        if counted.total() > self._rollbacks:
+            worst, share = max(counted.items(), key=lambda entry: entry[1])
+            of_whom = worst if 2 * share > counted.total() else ""
+            whose = f", {share} of them of {of_whom}" if of_whom else ""
+            why = f"{counted.total()} rollbacks within an hour{whose}, {self._rollbacks} are allowed"
+            return Spent(why, of_whom)
         attainment = self.attainment(now)
         if attainment is not None and attainment < self._least:
-            return f"all SLOs held in {attainment:.0%} of the last periods, {self._least:.0%} is the least"
-        return ""
+            return Spent(f"all SLOs held in {attainment:.0%} of the last periods, {self._least:.0%} is the least")
+        return None
 
     def attainment(self, now: float) -> float | None:
         """Share of the last hour's periods in which every SLO held; None while that is too short a time."""
@@ -61,7 +90,9 @@ class Budgets:
             return None
         return sum(minute[2] for minute in self._minutes) / periods
 
-    def clear(self) -> None:
-        """Begin anew."""
-        self._rolled_back_at.clear()
-        self._minutes.clear()
+    def clear(self, workload: str = "") -> None:
+        """Begin anew; with a workload, count only its rollbacks anew."""
+        others = [(at, other) for at, other in self._rolled_back_at if workload and other != workload]
+        self._rolled_back_at = deque(others)
+        if not workload:
+            self._minutes.clear()

@@ -12,6 +12,8 @@ from controller.period import array_of, numbers
 from envs.spec import SystemSpec
 
 KIND = "checkpoint"
+YOUNGER = frozenset({"canaries"})
+"""Parts that journals of former versions do not know: nothing was remembered of them."""
 
 
 def checkpoint_record(kernel: Kernel, at: str) -> dict[str, Any]:
@@ -43,7 +45,8 @@ def kernel_of(record: Mapping[str, Any]) -> Kernel:
     spec, config = SystemSpec.model_validate(record["spec"]), ControllerConfig.of(record["config"])
     kernel = Kernel(spec, config, array_of(record["found"]), record["run"])
     for name, part in _parts(kernel).items():
-        recall(part, record["memory"][name])
+        if name in record["memory"] or name not in YOUNGER:
+            recall(part, record["memory"][name])
     return kernel
 
 
@@ -73,5 +76,5 @@ def _budgets_of(part: Remembers) -> tuple[str, ...]:
 
 
 def _parts(kernel: Kernel) -> dict[str, Remembers]:
-    names = ("shield", "arbiter", "trials", "adviser", "canary", "recovery", "infeasible", "budgets")
+    names = ("shield", "arbiter", "trials", "adviser", "canary", "canaries", "recovery", "infeasible", "budgets")
     return {"kernel": kernel, **{name: getattr(kernel, name) for name in names}}

@@ -162,11 +162,15 @@ def control_arm(state_dir: StateDir = Path("runs/control")) -> None:
 
 
 @control_app.command("mode")
-def control_mode(mode: ModeName, state_dir: StateDir = Path("runs/control")) -> None:
+def control_mode(
+    mode: ModeName,
+    workload: Annotated[str | None, typer.Option(help="Whose mode at most; default: the whole system's.")] = None,
+    state_dir: StateDir = Path("runs/control"),
+) -> None:
     """Only read, decide without doing, ask first, go in small steps, or act; it stays so after a restart."""
     from controller.commands import set_mode
 
-    set_mode(state_dir, mode)
+    set_mode(state_dir, mode, workload)
 
 
 @control_app.command("approve")

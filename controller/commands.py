@@ -80,13 +80,30 @@ def resume(state_dir: str | Path) -> None:
     (existing_state_dir(state_dir) / PAUSE).unlink(missing_ok=True)
 
 
-def set_mode(state_dir: str | Path, mode: Mode | str) -> None:
+def set_mode(state_dir: str | Path, mode: Mode | str, workload: str | None = None) -> None:
     """Switch between off, shadow, advise, canary and act.
+
+    Args:
+        state_dir: of the controller.
+        mode: from the next period on.
+        workload: that has this mode at most; None for the system as a whole.
 
     Raises:
         ValueError: no such mode.
+        CommandError: no such workload.
     """
-    write_atomically(existing_state_dir(state_dir) / MODE, Mode(mode))
+    mode, path = Mode(mode), existing_state_dir(state_dir) / MODE
+    if workload is not None:
+        known = list(status(state_dir).get("modes", {}))
+        if workload not in known:
+            raise CommandError(f"no workload {workload!r}; known are: {', '.join(known) or 'none'}")
+        path = mode_file(path.parent, workload)
+    write_atomically(path, mode)
+
+
+def mode_file(state_dir: Path, workload: str) -> Path:
+    """Where the mode of a workload stands."""
+    return state_dir / f"{MODE}.{workload}"
 
 
 @dataclass(frozen=True)
@@ -158,12 +175,17 @@ def request_revert(state_dir: str | Path) -> None:
 
 
 def history(state_dir: str | Path, count: int = 20) -> list[dict[str, Any]]:
-    """The newest optimizations, oldest first: `id`, `at`, `workload`, `role`, `knobs`, `outcome`, `reason`, `gain`."""
+    """The newest optimizations, oldest first: `id`, `at`, `workload`, `role`, `knobs`, `outcome`, `reason`, `gain`.
+
+    `mode` is that of the workload when the change was made.
+    """
     found: dict[str, dict[str, Any]] = {}
     for record in Journal.read(existing_state_dir(state_dir) / JOURNAL):
         for change in record.get("opened", []):
             kept = {key: change[key] for key in ("id", "workload", "role", "knobs")}
-            found[change["id"]] = {**kept, "at": record["at"], "outcome": "running", "reason": "", "gain": None}
+            mode = record.get("modes", {}).get(change["workload"], record.get("mode", ""))
+            begun = {"mode": mode, "outcome": "running", "reason": "", "gain": None}
+            found[change["id"]] = {**kept, "at": record["at"], **begun}
         for verdict in record.get("verdicts", []):
             if verdict["id"] in found:
                 found[verdict["id"]] |= {key: verdict[key] for key in ("outcome", "reason", "gain")}

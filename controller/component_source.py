@@ -58,10 +58,13 @@ class ComponentSource:
         name: of the component.
         url_of: its base URL now; None while there is no such component.
         clock: seconds, monotonic.
+        label: component that the series are of, where it is not `name`: a replica's are those of the whole.
     """
 
-    def __init__(self, name: str, url_of: Callable[[str], str | None], clock: Callable[[], float]) -> None:
-        self.name = name
+    def __init__(
+        self, name: str, url_of: Callable[[str], str | None], clock: Callable[[], float], label: str = ""
+    ) -> None:
+        self.name, self.label = name, label or name
         self._url_of, self._clock = url_of, clock
         self._scrape: ScrapeSource | None = None
         self._begun: Future[dict[str, float]] | None = None
@@ -90,14 +93,14 @@ class ComponentSource:
         if url is None:
             return {}
         if self._scrape is None or self._scrape.url != f"{url}/metrics":
-            labels = {"component": self.name}
+            labels = {"component": self.label}
             self._scrape = ScrapeSource(self.name, f"{url}/metrics", deadline=SCRAPE_SECONDS, labels=labels)
             self._freshness = Freshness()
         found, now = self._scrape.collect(), self._clock()
         own = {
-            name: found[key] for name in (PAGES, WRITTEN_AT) if (key := series_key(name, component=self.name)) in found
+            name: found[key] for name in (PAGES, WRITTEN_AT) if (key := series_key(name, component=self.label)) in found
         }
         fault = self._freshness.fault(own, now)
         if fault:
             raise SourceError(f"{self._scrape.url}: {fault}")
-        return found | {series_key(SCRAPED_AT, component=self.name): now}
+        return found | {series_key(SCRAPED_AT, component=self.label): now}

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from controller.competence import CompetenceConfig
+from controller.decision import Mode
 from controller.prescale import PrescaleConfig
 from controller.shield import ShieldConfig
 from controller.trial import TrialConfig
@@ -52,6 +53,8 @@ class ControllerConfig:
     look at it, short enough that the load is still the one that it was meant for."""
     canary_step: float = 0.5
     """In mode `canary`, share of the largest step that one change may make, from above 0 to 1."""
+    modes: Mapping[str, Mode] = field(default_factory=dict)
+    """Workload -> mode that it may have at most, whatever `trimtab control mode` says."""
 
     def plain(self) -> dict[str, Any]:
         """For the journal, floats exact."""
@@ -65,7 +68,8 @@ class ControllerConfig:
             KeyError, ValueError, TypeError: it was made of none.
         """
         bounds = {name: (float(low), float(high)) for name, (low, high) in plain["bounds"].items()}
-        config: ControllerConfig = _filled(cls(), {**plain, "bounds": bounds})
+        modes = {workload: Mode(mode) for workload, mode in plain.get("modes", {}).items()}  # none in older journals
+        config: ControllerConfig = _filled(cls(), {**plain, "bounds": bounds, "modes": modes})
         return config
 
 

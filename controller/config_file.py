@@ -35,8 +35,8 @@ def load_config(path: str | Path, spec: SystemSpec) -> ControllerConfig:
     """Read and check a whole file.
 
     Args:
-        path: TOML; keys as in `ControllerConfig`, tables `[shield]`, `[trial]` and `[bounds]`.
-        spec: whose knobs the bounds are for.
+        path: TOML; keys as in `ControllerConfig`, tables `[shield]`, `[trial]`, `[bounds]`, `[modes]` and others.
+        spec: whose knobs and workloads are named there.
 
     Raises:
         ConfigError: unreadable, no TOML, unknown key (the known ones are named), wrong type, out of range.
@@ -80,6 +80,9 @@ def _checked(plain: Mapping[str, Any], spec: SystemSpec) -> ControllerConfig:
     """The configuration of a file's tables; what is not in them has its default."""
     config: ControllerConfig = _fill(ControllerConfig, plain, "")
     _check_bounds(config.bounds, spec)
+    for workload in config.modes:
+        if workload not in spec.workloads:
+            raise ConfigError(f"modes of unknown workload {workload!r}; known are: {', '.join(spec.workloads)}")
     trial = config.trial
     if trial.least_baseline_periods > trial.baseline_periods:
         given = f"{trial.least_baseline_periods}, more than baseline_periods ({trial.baseline_periods})"

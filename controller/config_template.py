@@ -13,6 +13,9 @@ from typing import Any
 
 from controller.config import ControllerConfig
 
+EXAMPLES = {"bounds": "serving_cpu_cores = [0.2, 1.0]", "modes": 'serving = "shadow"'}
+"""Of tables that are empty by default."""
+
 
 def template() -> str:
     """TOML that `controller.config_file` reads as the defaults."""
@@ -25,7 +28,7 @@ def _tables(config: Any, where: str) -> list[str]:
     for field in dataclasses.fields(config):
         value, name = getattr(config, field.name), f"{where}{field.name}"
         if isinstance(value, Mapping):
-            lines += ["", *_comment(meanings.get(field.name, "")), f"[{name}]", "# serving_cpu_cores = [0.2, 1.0]"]
+            lines += ["", *_comment(meanings.get(field.name, "")), f"[{name}]", f"# {EXAMPLES[field.name]}"]
         elif dataclasses.is_dataclass(value):
             lines += ["", *_comment(meanings.get(field.name, "")), f"[{name}]", *_lines(value)]
             lines += _tables(value, f"{name}.")

@@ -44,8 +44,12 @@ class Mode(StrEnum):
     @property
     def below(self) -> Mode:
         """One rung down; `off` stays."""
-        rungs = list(Mode)
-        return rungs[max(0, rungs.index(self) - 1)]
+        return list(Mode)[max(0, self.rung - 1)]
+
+    @property
+    def rung(self) -> int:
+        """Number of the rung, from 0 for `off`."""
+        return list(Mode).index(self)
 
 
 @dataclass
@@ -55,7 +59,7 @@ class Decision:
     Attributes:
         time: seconds on the plant's clock, end of the period that was read.
         at: wall clock, ISO 8601; a label only.
-        mode: in force.
+        mode: in force for the system as a whole.
         snapshot: what was read.
         before: (n_knobs,) in force when the decision was made.
         setting: (n_knobs,) in force after it.
@@ -72,6 +76,7 @@ class Decision:
         inputs: all that it was decided from, as plain values; see `controller.period.Inputs`.
         effect: what became of it, as plain values; see `controller.period.Effect`.
         advised: changes that wait for an operator from now on; see `controller.ladder`.
+        modes: workload -> mode in force, where that is lower than the system's.
     """
 
     time: float
@@ -93,6 +98,7 @@ class Decision:
     inputs: dict[str, Any] = field(default_factory=dict)
     effect: dict[str, Any] = field(default_factory=dict)
     advised: list[Advice] = field(default_factory=list)
+    modes: Mapping[str, Mode] = field(default_factory=dict)
 
     @property
     def changed(self) -> bool:
@@ -121,6 +127,7 @@ def decision_record(spec: SystemSpec, decision: Decision) -> dict[str, Any]:
         "time": decision.time,
         "at": decision.at,
         "mode": decision.mode,
+        **({"modes": dict(decision.modes)} if decision.modes else {}),
         "snapshot": summary(spec, decision.snapshot),
         "proposals": {
             role: {"policy": decision.policies.get(role), "knobs": changes(spec, decision.before, setting)}

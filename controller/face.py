@@ -78,7 +78,7 @@ COMMANDS: dict[str, Command] = {
     "/revert": Command(AccessRole.OPERATOR, {}, commands.request_revert),
     "/kill": Command(AccessRole.OPERATOR, {}, commands.kill),
     "/arm": Command(AccessRole.ADMIN, {}, commands.arm),
-    "/mode": Command(AccessRole.ADMIN, {"mode": (str,)}, commands.set_mode),
+    "/mode": Command(AccessRole.ADMIN, {"mode": (str,), "workload": (str, type(None))}, commands.set_mode),
 }
 NEEDED = {path: command.role for path, command in COMMANDS.items()}
 

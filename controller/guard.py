@@ -72,7 +72,7 @@ class Guard:
         """Why the right was lost since the last `retake`; empty while it is ours."""
         self.reconciled: list[str] = []
         """What an earlier controller had left, and what became of it; one line each."""
-        self._owner = (os.getpid(), process_start(os.getpid()))
+        self._owner, self._token = (os.getpid(), process_start(os.getpid())), 0
         self._fence = Fence(str(self.directory))
         self._lease = Lease(str(self.directory), self._owner, self.config.lease_seconds, clock)
         self._warden: subprocess.Popen[bytes] | None = None
@@ -95,6 +95,24 @@ class Guard:
     def warden_pid(self) -> int:
         """Process id of the warden; 0 without one."""
         return 0 if self._warden is None else self._warden.pid
+
+    @property
+    def token(self) -> int:
+        """Our fencing token, which components compare with those that they have seen."""
+        return self._token
+
+    def outrank(self, token: int) -> None:
+        """Take a token above one that a component has seen, from a controller with another state directory.
+
+        Raises:
+            GuardError: the warden is taking settings back just now.
+        """
+        if token < self._token:
+            return
+        with self._fence.locked(self.config.lock_seconds) as locked:
+            if not locked:
+                raise GuardError("the warden is taking settings back; start again when it has finished")
+            self._token = self._fence.advance(token)
 
     def problem(self) -> str | None:
         """Why nothing new may be changed; None if it may. A warden that is gone or hangs is started again."""
@@ -128,7 +146,7 @@ class Guard:
                 raise GuardError(str(error)) from None
             yield
             if self._fence.token() != self._token:  # stopped in the middle of it, and continued after the lease
-                revert_all(steps)
+                revert_all(steps, self._fence.token())
                 self._check_token()
 
     def renew(self) -> None:
@@ -149,7 +167,7 @@ class Guard:
         reason, self.lost = self.lost, ""
         if reason:
             with self._fence.locked(self.config.lock_seconds):
-                self._token = self._fence.advance()
+                self._token = self._fence.advance(self._token)
             self._lease.release()
             logger.warning("%s; beginning anew from the setting in force", reason)
         return reason

@@ -7,17 +7,20 @@ No clock, no file, no randomness, no log: the same inputs in the same order give
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from controller.arbiter import Arbiter, Move, Situation
 from controller.budgets import Budgets
+from controller.canaries import Canaries
+from controller.canary_stage import CanaryStage
 from controller.config import ControllerConfig
 from controller.decision import Mode
 from controller.infeasible import Infeasible
 from controller.ladder import Adviser, Canary
+from controller.modes import highest, modes_in_force
 from controller.period import Aftermath, Effect, Inputs, Plan
 from controller.plant_events import EventKind
 from controller.prescale import lifted
@@ -29,6 +32,12 @@ from envs.spec import Role, SystemSpec
 from telemetry.metrics import Snapshot
 
 BY_OPERATOR = "by the operator"
+BEGUN_ANEW = {
+    EventKind.RESTARTED: "the component was restarted",
+    EventKind.REPLICA_LEFT: "a replica is gone, perhaps by this change",
+    EventKind.REPLICA_JOINED: "a replica came back, and the others have less to do",
+}
+"""Events after which a trial's periods cannot be compared: it ends, and what was on trial is taken back."""
 
 
 class Kernel:
@@ -52,8 +61,10 @@ class Kernel:
         self.trials = Trials(spec, config.trial, run_id)
         self.adviser = Adviser(self.trials.next_id)
         self.canary = Canary(spec)
+        self.canaries = Canaries(self.trials.judge)
         self.recovery = Recovery(len(spec.knobs), config.rollback_tries)
         self.infeasible = Infeasible(spec, config.infeasible_seconds, config.longest_infeasible_seconds)
+        self._stage = CanaryStage(spec, self.canaries, self.shield, self.trials, self.infeasible)
         self.budgets = Budgets(config.rollbacks_per_hour, config.least_slo_attainment, config.least_attainment_seconds)
         self.found = found.copy()
         self.period = 0
@@ -76,6 +87,7 @@ class Kernel:
             plan = self._begin(inputs)
             self._observe(plan)
             restore = self._back_to_start(plan)
+            promoted = self._stage.watch(plan, restore=restore)
             target = self._returned(plan)
             if restore:
                 # Not through the shield: what was found was in force before us, however overbooked the host was.
@@ -83,7 +95,7 @@ class Kernel:
                 self.recovery.let_go()
                 plan.setting, plan.undone, plan.restore = self.found.copy(), self.found.copy(), True
             else:
-                self._allow(plan, target)
+                self._allow(plan, target, promoted)
             may = plan.inputs.mode.changes or (restore and self._changed_something)
             plan.act = may and not np.array_equal(plan.setting, plan.inputs.before, equal_nan=True)
             return plan
@@ -104,6 +116,7 @@ class Kernel:
                 aftermath.reasons.append(Refusal(Reason.ACTUATOR, "the setting in force cannot be read back"))
             if effect.attempted:
                 self._changed_something = not plan.restore
+            self._stage.begin(plan, effect, aftermath)
             if plan.inputs.mode.changes:
                 self._read_back(plan, effect, aftermath)
                 self._spend(plan, effect, aftermath)
@@ -144,18 +157,23 @@ class Kernel:
         if inputs.config is not None:
             self._configure(inputs.config)
             reasons.append(Refusal(Reason.CONFIG, "another configuration is in force"))
-        self._bound(inputs.now)
+        modes = modes_in_force(spec.workloads, inputs.mode, inputs.modes, self.config.modes)
         clean = replace(inputs, before=before, snapshot=snapshot, proposals=proposals)
-        return Plan(clean, before.copy(), before, reasons=reasons)
+        plan = Plan(clean, before.copy(), before, reasons=reasons, modes=modes)
+        self._bound(plan)
+        return plan
 
     def _configure(self, config: ControllerConfig) -> None:
         self.config, self.shield.config = config, config.shield
         self.trials.configure(config.trial)
 
-    def _bound(self, now: float) -> None:
-        """Narrow the bounds of all knobs but those that are left to somebody else for a while."""
-        left = self._yielded_now(now)
+    def _bound(self, plan: Plan) -> None:
+        """Narrow the bounds of all knobs but those that are held, or left to somebody else for a while."""
+        left = {*self._yielded_now(plan.inputs.now), *self._knobs_of(plan.held)}
         self.shield.narrow({name: ends for name, ends in self.config.bounds.items() if name not in left})
+
+    def _knobs_of(self, workloads: Collection[str]) -> list[str]:
+        return [knob.name for knob in self.spec.knobs if knob.workload in workloads]
 
     def _observe(self, plan: Plan) -> None:
         """Judge the running trials by the new period, and see whether anything can be seen."""
@@ -163,13 +181,13 @@ class Kernel:
         if inputs.lost:
             self._end_trials(plan, list(self.trials.running), inputs.lost)
         plan.verdicts += self.trials.observe(inputs.snapshot, inputs.before)
-        if not inputs.mode.changes:
-            self._end_trials(plan, list(self.trials.running), f"mode {inputs.mode}")
+        over = [w for w in self.trials.running if not inputs.mode.changes or w in plan.left]
+        self._end_trials(plan, over, f"mode {inputs.mode if not inputs.mode.changes else Mode.OFF}")
         self._end_trials(plan, sorted(self._outside(inputs.before)), "its knobs are led into narrower bounds")
-        if inputs.mode is Mode.ADVISE:
+        asking = [workload for workload, mode in plan.modes.items() if mode is Mode.ADVISE]
+        self.adviser.keep(asking)
+        if asking:
             plan.reasons += self.adviser.review(inputs.approvals, inputs.before, inputs.now)
-        else:
-            self.adviser.clear()
         plan.blind = self.shield.missing(inputs.snapshot, inputs.now)
         if plan.blind is None:
             self._blind_since = None
@@ -202,6 +220,8 @@ class Kernel:
     def _returned(self, plan: Plan) -> np.ndarray:
         """The setting in force with rollbacks, restorations after restarts and pins in it, (n_knobs,)."""
         inputs, target = plan.inputs, plan.inputs.before.copy()
+        left = [self.spec.knob_index(name) for name in self._knobs_of(plan.left)]
+        self.recovery.let_go(left)
         self._heed_events(plan, target)
         if inputs.rollback is not None:
             self._end_by_operator(plan, inputs.rollback)
@@ -218,15 +238,20 @@ class Kernel:
             target[knob] = inputs.before[knob]
         if inputs.rollback == "":
             target[:] = self.last_known_good
-        return pinned_setting(self.spec, target, inputs.pins)
+        target = pinned_setting(self.spec, target, inputs.pins)
+        target[left] = inputs.before[left]
+        return target
 
     def _heed_events(self, plan: Plan, target: np.ndarray) -> None:
-        """Restarted components get back what was in force and not on trial; changes by others are left alone."""
+        """Restarted components get back what was in force and not on trial; changes by others are left alone.
+
+        So it is where a replica is gone or comes back.
+        """
         for event in plan.inputs.events:
-            if event.kind is EventKind.RESTARTED:
+            if event.kind in BEGUN_ANEW:
                 own = [i for i, knob in enumerate(self.spec.knobs) if knob.workload == event.workload]
                 target[own] = self.settled[own]
-                self._end_trials(plan, [event.workload], "the component was restarted")
+                self._end_trials(plan, [event.workload], BEGUN_ANEW[event.kind])
                 plan.reasons.append(Refusal(Reason.RESTORED, event.detail))
             elif event.kind is EventKind.CHANGED_ELSEWHERE:
                 trial = self.trials.running.get(event.workload)
@@ -256,10 +281,10 @@ class Kernel:
             self.trials.pause_all(now)
             plan.reasons.append(Refusal(Reason.OVERRIDE, "back to the last known good setting, by the operator"))
 
-    def _allow(self, plan: Plan, target: np.ndarray) -> None:
+    def _allow(self, plan: Plan, target: np.ndarray, promoted: Sequence[Move]) -> None:
         """What the shield leaves of what comes back, and of the moves that are admitted on top of it."""
         inputs, now = plan.inputs, plan.inputs.now
-        self._bound(now)  # again: somebody may have changed a knob
+        self._bound(plan)  # again: somebody may have changed a knob
         plan.undone, reasons = self.shield.check(target, inputs.before, inputs.snapshot, now, undo=True)
         plan.reasons += reasons
         plan.setting = plan.undone.copy()
@@ -271,23 +296,43 @@ class Kernel:
             return
         touched = {self.spec.knobs[i].workload for i in np.flatnonzero(plan.undone != inputs.before)}
         led = dict.fromkeys(self._outside(plan.undone), "what is led into narrower bounds")
+        led |= {workload: f"the canaries with {trial.move.id}" for workload, trial in self.canaries.running.items()}
         situation = self._situation(now, led | dict.fromkeys(touched, "what was just restored"))
         pinned = {*inputs.pins, *self._yielded_now(now)}
         wanted = self.arbiter.moves(self._proposals(plan), inputs.before, now, pinned)
         moves, infeasible = self.infeasible.sift(wanted, now)
-        if inputs.mode is Mode.ADVISE:
-            fixed = [i for i, knob in enumerate(self.spec.knobs) if knob.name in pinned]
-            plan.reasons += self.adviser.withdraw(moves, inputs.before, fixed)
-            moves = self._advise(plan, moves, situation)
-        elif inputs.mode is Mode.CANARY:
-            moves = self.canary.limited(moves, plan.undone, self.config.canary_step)
-        admission = self.arbiter.admit(moves, plan.undone, situation)
-        if inputs.mode is Mode.CANARY:
-            admission = self.canary.one_at_a_time(admission, plan.undone, self.trials.running)
+        shown = {move.workload for move in promoted}
+        moves = [*promoted, *(move for move in moves if move.workload not in shown)]
+        fixed = [i for i, knob in enumerate(self.spec.knobs) if knob.name in pinned]
+        admission = self.arbiter.admit(self._by_mode(plan, moves, situation, fixed), plan.undone, situation)
+        small = [workload for workload, mode in plan.modes.items() if mode is Mode.CANARY]
+        if small:
+            admission = self.canary.one_at_a_time(
+                admission, plan.undone, {*self.trials.running, *self.canaries.running}, small
+            )
         plan.setting, reasons = self.shield.check(admission.setting, plan.undone, inputs.snapshot, now)
+        admission = self._stage.hold_back(plan, admission, shown)
         self.recovery.let_go(np.flatnonzero(plan.setting != plan.undone))  # a newer change has taken their place
         plan.reasons += infeasible + admission.refusals + reasons
         plan.moves = admission.moves
+
+    def _by_mode(self, plan: Plan, moves: list[Move], situation: Situation, fixed: list[int]) -> list[Move]:
+        """What may be tried of the moves that are wanted: each as the mode of its workload says."""
+        if not plan.inputs.mode.changes:  # nothing is carried out, so that all is told as it would be
+            return [move for move in moves if plan.modes[move.workload] is not Mode.OFF]
+        by_mode = {mode: [move for move in moves if plan.modes[move.workload] is mode] for mode in Mode}
+        for move in by_mode[Mode.SHADOW] + by_mode[Mode.OFF]:
+            self.arbiter.overlook(move)
+        for move in by_mode[Mode.SHADOW]:
+            ways = (f"{self.spec.knob_names[k]} -> {v:.4g}" for k, v in zip(move.knobs, move.values, strict=True))
+            detail = f"{move.role} of {move.workload} is in mode shadow and would be: {', '.join(ways)}"
+            plan.reasons.append(Refusal(Reason.MODE, detail))
+        approved: list[Move] = []
+        if Mode.ADVISE in plan.modes.values():
+            plan.reasons += self.adviser.withdraw(by_mode[Mode.ADVISE], plan.inputs.before, fixed)
+            approved = self._advise(plan, by_mode[Mode.ADVISE], situation)
+        small = self.canary.limited(by_mode[Mode.CANARY], plan.undone, self.config.canary_step)
+        return approved + small + by_mode[Mode.ACT]
 
     def _advise(self, plan: Plan, moves: list[Move], situation: Situation) -> list[Move]:
         """Offer what would be allowed of new moves; returns those that the operator has approved."""
@@ -379,16 +424,23 @@ class Kernel:
 
     def _spend(self, plan: Plan, effect: Effect, aftermath: Aftermath) -> None:
         """Fall by one rung if too many changes had to be rolled back within an hour, or the SLOs held too seldom."""
-        ours = [v for v in plan.verdicts if v.outcome is Outcome.ROLLED_BACK and v.reason != BY_OPERATOR]
+        if not highest(plan.modes).changes:
+            return
+        verdicts = [v for v in plan.verdicts if v.outcome is Outcome.ROLLED_BACK and v.reason != BY_OPERATOR]
+        ours = [verdict.trial.workload for verdict in verdicts]
         last = self.trials.last
         held = None if last is None or not np.isfinite(last.breaches).all() else bool((last.breaches == 0).all())
-        self.budgets.count(effect.now, len(ours), held)
-        aftermath.demoted = self.budgets.spent(effect.now)
-        if aftermath.demoted:
-            mode = plan.inputs.mode
-            detail = f"{aftermath.demoted}; mode {mode.below} from now on, {mode} again only by an operator"
-            aftermath.reasons.append(Refusal(Reason.DEMOTED, detail))
-            self.budgets.clear()
+        self.budgets.count(effect.now, ours, held)
+        spent = self.budgets.spent(effect.now, plan.held)
+        if spent is None:
+            return
+        mode = plan.modes[spent.workload] if spent.workload else highest(plan.modes)
+        aftermath.demoted, aftermath.demoted_workload = spent
+        aftermath.demoted_mode = mode.below
+        whose = f" of {spent.workload}" if spent.workload else ""
+        detail = f"{spent.why}; mode{whose} {mode.below} from now on, {mode} again only by an operator"
+        aftermath.reasons.append(Refusal(Reason.DEMOTED, detail))
+        self.budgets.clear(spent.workload)
 
     def _end_trials(self, plan: Plan, workloads: list[str], reason: str) -> None:
         for workload in workloads:

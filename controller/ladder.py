@@ -46,9 +46,9 @@ class Adviser:
         self.waiting: dict[str, Advice] = {}
         """By workload."""
 
-    def clear(self) -> None:
-        """Forget all."""
-        self.waiting.clear()
+    def keep(self, workloads: Collection[str]) -> None:
+        """Forget what waits for other workloads than these."""
+        self.waiting = {workload: advice for workload, advice in self.waiting.items() if workload in workloads}
 
     def review(self, approvals: Collection[str], current: np.ndarray, now: float) -> list[Refusal]:
         """Take approvals over, and drop what has expired or been overtaken.
@@ -165,21 +165,24 @@ class Canary:
             found.append(replace(move, values=tuple(float(near[knob]) for knob in move.knobs)))
         return found
 
-    def one_at_a_time(self, admission: Admission, undone: np.ndarray, on_trial: Collection[str]) -> Admission:
-        """What is left of an admission: urgent moves, and one other if no workload is on trial.
+    def one_at_a_time(
+        self, admission: Admission, undone: np.ndarray, on_trial: Collection[str], small: Collection[str]
+    ) -> Admission:
+        """What is left of an admission: urgent moves, and one other of a canary if none is on trial.
 
         Args:
             admission: of the arbiter.
             undone: (n_knobs,) that it started from.
             on_trial: workloads whose last change has no verdict yet.
+            small: workloads in mode `canary`; the others neither wait for them nor are waited for.
         """
-        kept = [move for move in admission.moves if move in admission.urgent]
+        kept = [move for move in admission.moves if move in admission.urgent or move.workload not in small]
         refusals = list(admission.refusals)
         setting = undone.copy()
         for move in admission.moves:
             if move in kept:
                 continue
-            others = sorted({*on_trial, *(other.workload for other in kept)} - {move.workload})
+            others = sorted({*on_trial, *(other.workload for other in kept)} & {*small} - {move.workload})
             if others:
                 what = f"{move.role} of {move.workload} waits for {', '.join(others)}: one workload at a time"
                 refusals.append(Refusal(Reason.CANARY, what))

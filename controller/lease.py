@@ -62,9 +62,13 @@ class Fence:
         finally:
             os.close(descriptor)
 
-    def advance(self) -> int:
-        """The next token, which makes all earlier ones worthless. To be called with the lock held."""
-        token = self.token() + 1
+    def advance(self, above: int = 0) -> int:
+        """The next token, which makes all earlier ones worthless. To be called with the lock held.
+
+        Args:
+            above: another that it has to exceed, such as one that a component has seen.
+        """
+        token = max(self.token(), above) + 1
         write_durably(self._path, f"{token:020d}\n", replace=False)  # of one width: no new block on a full disk
         return token
 
@@ -157,13 +161,13 @@ def take_back(directory: str, lease: dict[str, Any], reason: str, patience: floa
     Returns:
         What could not be taken back and why. Those steps stay in the lease.
     """
-    fence = Fence(directory)
+    fence, token = Fence(directory), 0
     path = os.path.join(directory, LEASE)
     with fence.locked(patience):
-        with contextlib.suppress(OSError):  # whatever is wrong with the disk, the setting comes first
-            fence.advance()
+        with contextlib.suppress(OSError):  # whatever is wrong with the disk, the setting comes first, by no right then
+            token = fence.advance(lease["token"] if isinstance(lease.get("token"), int) else 0)
         begin = boot_seconds()
-        left, problems = revert_all(lease["steps"])
+        left, problems = revert_all(lease["steps"], token)
         now = boot_seconds()
         with contextlib.suppress(OSError):
             if left:

@@ -13,11 +13,15 @@ from typing import Any
 import numpy as np
 
 from controller import readings
-from controller.actuators.actuator import Actuator, ActuatorError
+from controller.actuators.actuator import Actuator, ActuatorError, FencedActuator, SetElsewhere, VersionedActuator
 from controller.actuators.choose import Actuators, build_actuators
+from controller.actuators.replica_knobs import ReplicaKnobs
+from controller.canaries import Paired
 from controller.component_source import ComponentSource
 from controller.components import Component, Components
 from controller.plant_events import Event, EventKind
+from controller.replica_watch import ReplicaWatch
+from controller.replicas import Members
 from controller.revert import Step
 from envs.plant import PlantError
 from envs.scaling import KnobScaling
@@ -75,11 +79,6 @@ class LivePlant:
             found = ", ".join(self._components) or "none; is the system running?"
             raise PlantError(f"no {missing[0]} among the components{where} (found: {found})")
         extra = [HostSource(files=("stat",))] if extra_sources is None else extra_sources
-        self._sources = [ComponentSource(name, self._url_of, clock) for name in SCRAPED]
-        # First, so that it is read when the sweep begins and not after the wait for the scrapes.
-        processes = ProcessSource(self._processes, detail=ProcessDetail(processes=False), clock=clock)
-        self._sampler = Sampler([processes, *self._sources, *extra], spec.control_period_seconds, clock)
-        self._pool = ThreadPoolExecutor(len(SCRAPED), thread_name_prefix="scrape")
         self._not_taken_over: dict[str, str] = {}
         self._averages = readings.Averages()
         self._scaling = KnobScaling(spec.knobs)
@@ -91,6 +90,17 @@ class LivePlant:
         self._before: Sweep | None = None
         self._check_metrics()
         self.actuators = actuators or build_actuators(spec, self._components, own=own_actuators)
+        self._paired: dict[str, Paired] = {}
+        self._watches = {n: self._watch(one) for n, one in self._components.items() if one.replicas and n in SCRAPED}
+        self._sources = [
+            self._watches[name].source if name in self._watches else ComponentSource(name, self._url_of, clock)
+            for name in SCRAPED
+        ]
+        # First, so that it is read when the sweep begins and not after the wait for the scrapes.
+        processes = ProcessSource(self._processes, detail=ProcessDetail(processes=False), clock=clock)
+        self._sampler = Sampler([processes, *self._sources, *extra], spec.control_period_seconds, clock)
+        scrapes = len(SCRAPED) + sum(len(watch.members.names) for watch in self._watches.values())
+        self._pool = ThreadPoolExecutor(scrapes, thread_name_prefix="scrape")
         self._setting = self._scaling.low.copy()
         try:
             for actuator in self.actuators.used:
@@ -114,6 +124,20 @@ class LivePlant:
         """Whether CPU grants are limits, not only weights."""
         driven = {knob for actuator in self.actuators.used for knob in actuator.knobs}
         return self.actuators.enforced and driven.issuperset(o.cpu_knob for o in self.spec.workloads.values())
+
+    def fence_with(self, token: Callable[[], int]) -> int:
+        """Let every change carry our fencing token, where the target can refuse it.
+
+        Args:
+            token: tells ours; it must be higher than all that were there before.
+
+        Returns:
+            The highest that a target has seen; 0 if none tells any.
+        """
+        fenced = [actuator for actuator in self.actuators.used if isinstance(actuator, FencedActuator)]
+        for actuator in fenced:
+            actuator.token = token
+        return max((actuator.newest_token for actuator in fenced), default=0)
 
     def apply(self, setting: np.ndarray) -> None:
         """Set what differs; an actuator that fails keeps its former value and is told by `take_events`.
@@ -151,11 +175,15 @@ class LivePlant:
         for source in self._sources:
             source.begin(self._pool)
         sweep = self._sampler.sweep()
+        for watch in self._watches.values():
+            watch.after_sweep()
+            self._events += watch.members.take_events()
         values = np.full(len(self.spec.metrics), np.nan)
         if self._before is not None:
             interval = readings.Interval(self._before, sweep)
             found = readings.read(interval, self._averages, self.spec.latency_slo_seconds, self._wall_clock)
             values[:] = [found[metric.name] for metric in self.spec.metrics]
+        self._paired = self._pairs(sweep.time, values)
         self._before = self.last_sweep = sweep
         self._period += 1
         if self._period % READ_BACK_PERIODS == 0:
@@ -182,6 +210,42 @@ class LivePlant:
                     raise PlantError(f"what was found cannot be told: {error}") from None
         return steps
 
+    @property
+    def members(self) -> dict[str, Members]:
+        """By component that has replicas, which of them are ready."""
+        return {name: watch.members for name, watch in self._watches.items()}
+
+    @property
+    def behind(self) -> dict[str, dict[str, float]]:
+        """Replica that answers again -> knob -> the value in force, which it has not got yet."""
+        return {name: values for watch in self._watches.values() for name, values in watch.behind.items()}
+
+    def catch_up(self) -> None:
+        """Set the replicas in `behind` to what is in force; who took it counts from then on."""
+        for watch in self._watches.values():
+            watch.catch_up()
+
+    @property
+    def paired(self) -> dict[str, Paired]:
+        """By component, what canaries and rest showed in the newest period, where they can be told apart."""
+        return dict(self._paired)
+
+    @property
+    def tried(self) -> dict[str, dict[str, float]]:
+        """By component, the knobs that its canaries have otherwise than the rest."""
+        return {name: watch.tried for name, watch in self._watches.items() if watch.tried}
+
+    def try_on(self, component: str, values: Mapping[str, float]) -> None:
+        """Set knobs on the canaries of a component alone, all or none; empty: give them what the rest has.
+
+        Raises:
+            PlantError: they did not take it, and have what the rest has.
+        """
+        try:
+            self._watches[component].try_on(values)
+        except ActuatorError as error:
+            raise PlantError(str(error)) from None
+
     def restore(self) -> None:
         """Put everything back as it was found; an actuator that fails shows in `setting`."""
         self.actuators.undo()
@@ -191,6 +255,7 @@ class LivePlant:
         """Take what is in force for ours, whoever set it; after the warden has taken everything back."""
         for actuator in self.actuators.used:
             self._read_back(actuator)
+            _set_elsewhere(actuator)
 
     def close(self) -> None:
         """Restore the setting found at start and remove the control groups; may be called twice."""
@@ -211,9 +276,15 @@ class LivePlant:
     def _follow_restarts(self) -> None:
         """Go on with a component's new process: its counters begin anew, and its knobs are the defaults again."""
         found = self._directory.read()
+        for name, watch in self._watches.items():
+            watch.follow(found.get(name))
         for name, component in found.items():
             known = self._components.get(name)
-            if known is None or (component.pid, component.start, component.url) == (known.pid, known.start, known.url):
+            if (
+                known is None
+                or name in self._watches
+                or (component.pid, component.start, component.url) == (known.pid, known.start, known.url)
+            ):
                 continue
             if component.pid and not component.start:
                 continue  # the process has ended, and its successor is not announced yet
@@ -263,15 +334,18 @@ class LivePlant:
         return known is not None and known.pid > 0 and process_start(known.pid) != known.start
 
     def _changed_elsewhere(self, actuator: Actuator) -> bool:
-        """Read back, and tell which values are not those that we saw last."""
+        """Read back, and tell which values are not those that we saw last, or were set again by somebody."""
         former = self.setting
         self._read_back(actuator)
-        changed = np.flatnonzero(np.abs(self._setting - former) > 1e-6 * np.maximum(1.0, np.abs(former)))
-        for i in changed:
+        moved = np.flatnonzero(np.abs(self._setting - former) > 1e-6 * np.maximum(1.0, np.abs(former)))
+        again = {self.spec.knob_index(name) for name in _set_elsewhere(actuator)}.difference(moved)
+        told = {i: f"was changed by somebody else: {former[i]:g} -> {self._setting[i]:g}" for i in map(int, moved)}
+        told |= {i: f"was set by somebody else, to {former[i]:g} as before" for i in again}
+        for i, what in sorted(told.items()):
             knob = self.spec.knobs[i]
-            detail = f"{knob.name} was changed by somebody else: {former[i]:g} -> {self._setting[i]:g}"
+            detail = f"{knob.name} {what}"
             self._events.append(Event(EventKind.CHANGED_ELSEWHERE, knob.workload, detail, knob.name))
-        return changed.size > 0
+        return bool(told)
 
     def _read_back(self, actuator: Actuator) -> None:
         try:
@@ -283,6 +357,8 @@ class LivePlant:
         try:
             self._in_force(actuator.apply(values))
         except ActuatorError as error:
+            if isinstance(error, SetElsewhere) and self._changed_elsewhere(actuator):
+                return
             self._events.append(Event(EventKind.ACTUATOR_FAILED, actuator.workload, str(error)))
             self._read_back(actuator)  # it may have been carried out after all
 
@@ -291,6 +367,23 @@ class LivePlant:
         for name, value in values.items():
             index = self.spec.knob_index(name)
             self._setting[index] = np.clip(value, self._scaling.low[index], self._scaling.high[index])
+
+    def _pairs(self, time: float, values: np.ndarray) -> dict[str, Paired]:
+        found = {name: watch.pair(time, self._with_own_of(name, values)) for name, watch in self._watches.items()}
+        return {name: pair for name, pair in found.items() if pair is not None}
+
+    def _with_own_of(self, component: str, values: np.ndarray) -> Callable[[readings.Interval], np.ndarray]:
+        """Makes a snapshot of all into one of some replicas: with the metrics that they tell themselves."""
+
+        def read(interval: readings.Interval) -> np.ndarray:
+            own = readings.told_by(component, interval, self.spec.latency_slo_seconds, self._wall_clock())
+            return np.array([own.get(m.name, value) for m, value in zip(self.spec.metrics, values, strict=True)])
+
+        return read
+
+    def _watch(self, component: Component) -> ReplicaWatch:
+        knobs = [one for one in self.actuators.of(component.name) if isinstance(one, ReplicaKnobs)]
+        return ReplicaWatch(component, knobs[0] if knobs else None, self._clock)
 
     def _indices(self, actuator: Actuator) -> list[int]:
         return [self.spec.knob_index(name) for name in actuator.knobs]
@@ -310,6 +403,10 @@ class LivePlant:
         unknown = [metric.name for metric in self.spec.metrics if metric.name not in known]
         if unknown:
             raise PlantError(f"no component tells {unknown[0]!r}; known are: {', '.join(sorted(known))}")
+
+
+def _set_elsewhere(actuator: Actuator) -> set[str]:
+    return actuator.set_elsewhere() if isinstance(actuator, VersionedActuator) else set()
 
 
 def _share_of_day(wall_time: float) -> float:

@@ -21,12 +21,14 @@ from controller.figures import Figures
 from controller.guard import Guard
 from controller.journal import Journal, JournalError
 from controller.kernel import Kernel
+from controller.modes import modes_in_force
 from controller.opportunities import Opportunities
 from controller.period import Aftermath, Effect, Inputs, Plan, decision_of
 from controller.plant_events import PlantWithEvents, PlantWithReverts
 from controller.prescale import Alarm, Prescaler
 from controller.proposals import Proposals, Proposer
 from controller.recorder import Recorder
+from controller.replicas import PlantWithReplicas, replica_metrics
 from controller.shield import Reason, Refusal
 from controller.success import SuccessRate, success_of
 from controller.trial import Outcome
@@ -52,8 +54,8 @@ class Controller:
     """Keeps a plant in trim. Starts from the setting in force, without a jump.
 
     In mode `off` it only reads; in `shadow` it decides and writes down, and changes nothing; above that it changes the
-    setting, see `Mode`. `paused` stops changes at once, but a change on trial is still rolled back if it proves
-    harmful.
+    setting, see `Mode`. A workload whose own mode is lower is held back by that. `paused` stops changes at once, but a
+    change on trial is still rolled back if it proves harmful.
 
     Args:
         plant: to be controlled.
@@ -89,7 +91,9 @@ class Controller:
         self.killed = False
         """The kill switch: everything goes back to what was found at start, and stays there."""
         self.demoted = ""
-        """Why the mode fell by itself; empty if it did not."""
+        """Why a mode fell by itself, the system's or a workload's; empty if none did."""
+        self.modes: dict[str, Mode] = {}
+        """Workload -> mode that it may have at most; one that is not named has the system's."""
         self.frozen = ""
         """Why it paused itself, when a rollback could not be carried out; empty if it did not."""
         self.plant, self.spec = plant, plant.spec
@@ -134,6 +138,11 @@ class Controller:
         if mode.changes and not self._mode.changes:
             self.proposer.reset()
         self._mode = mode
+
+    @property
+    def modes_in_force(self) -> dict[str, Mode]:
+        """Workload -> the lowest of the system's mode, its own, and what the configuration allows."""
+        return modes_in_force(self.spec.workloads, self._mode, self.modes, self.config.modes)
 
     @property
     def journal(self) -> Journal:
@@ -229,7 +238,8 @@ class Controller:
                 self.announce(plan.inputs.before, plan.setting)
             attempt = carry_out(plan, at, self.plant, self.guard, self._recorder)
         with self._figures.timed("verify"):
-            effect = Effect(self._clock(), self.plant.setting, *attempt)
+            tried = self.plant.tried if isinstance(self.plant, PlantWithReplicas) else {}
+            effect = Effect(self._clock(), self.plant.setting, *attempt, tried)
             aftermath = self.kernel.applied(plan, effect)
             decision = decision_of(plan, effect, aftermath, at, self.kernel.period)
             decision.inputs, decision.effect = inputs.plain(), effect.plain()
@@ -237,8 +247,7 @@ class Controller:
             self._note(plan, aftermath)
             if aftermath.frozen:
                 self.frozen, self.paused = aftermath.frozen, True
-            if aftermath.demoted:
-                self.demoted, self.mode = aftermath.demoted, self._mode.below
+            self._demote(aftermath)
             self._record(decision)
         if self.guard is not None:
             self.guard.renew()
@@ -267,7 +276,7 @@ class Controller:
         """The loop's own figures by series name, for `telemetry.exposition`."""
         rate, low, high, _ = self.success
         success = {"": rate, "_low": low, "_high": high} if np.isfinite(rate) else {}
-        own = self._figures.metrics() | self.validity.metrics() | self.proposer.metrics()
+        own = self._figures.metrics() | self.validity.metrics() | self.proposer.metrics() | replica_metrics(self.plant)
         return own | {
             **{f"trimtab_controller_success{name}_ratio": figure for name, figure in success.items()},
             **{f'trimtab_controller_trials_total{{outcome="{o}"}}': float(self.outcomes[o]) for o in Outcome},
@@ -348,17 +357,37 @@ class Controller:
             config=config,
             no_right=no_right or "",
             lost=lost,
+            paired=self.plant.paired if isinstance(self.plant, PlantWithReplicas) else {},
             opportunities=self._opportunities.find(self.recent, before, self._clock()),
             floors=self._prescaler.floors(self.recent, before, self.alarms) if self.recent.full else {},
+            modes=dict(self.modes),
         )
+
+    def _demote(self, aftermath: Aftermath) -> None:
+        """Let the mode fall that the kernel says, if it says so."""
+        mode, workload = aftermath.demoted_mode, aftermath.demoted_workload
+        if mode is None:
+            return
+        self.demoted = aftermath.demoted
+        if workload:
+            logger.info("mode of %s -> %s", workload, mode)
+            self.modes[workload] = mode
+        else:
+            self.mode = mode
 
     def _note(self, plan: Plan, aftermath: Aftermath) -> None:
         now, short = self._clock(), "not all was applied" if aftermath.short else None
         self.conditions.note("no right to act", plan.inputs.no_right or None, now)
         self.conditions.note("blind", None if plan.blind is None else str(plan.blind), now)
+        self.conditions.note("replicas", self._not_ready() or None, now)
         self.conditions.note("frozen", self.kernel.recovery.failed_for_good or None, now)
         if plan.inputs.mode.changes:
             self.conditions.note("actuator", short, now)
+
+    def _not_ready(self) -> str:
+        """Which replicas do not count and why, one line."""
+        members = self.plant.members.values() if isinstance(self.plant, PlantWithReplicas) else ()
+        return "; ".join(one.problem for one in members if one.problem)
 
     def _record(self, decision: Decision) -> None:
         self._figures.period_over(decision, self._mode)

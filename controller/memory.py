@@ -16,13 +16,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from controller.arbiter import Move
+from controller.canaries import CanaryTrial
 from controller.evidence import Noise
 from controller.ladder import Advice
 from controller.shield import Motion
 from controller.trial import Outcome, Period, Trial
 from envs.spec import Role
 
-KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Advice, Motion, Move, Noise, Outcome, Period, Role, Trial)}
+KINDS: dict[str, Any] = {
+    kind.__name__: kind for kind in (Advice, CanaryTrial, Motion, Move, Noise, Outcome, Period, Role, Trial)
+}
 
 
 _AS_THEY_ARE = frozenset({str, int, bool, type(None)})

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from controller.component_source import ComponentSource
-from controller.components import Components
+from controller.components import Components, apart
 from telemetry.collectors.accelerator import AcceleratorSource
 from telemetry.collectors.cgroup import CgroupSource
 from telemetry.collectors.host import HostSource
@@ -107,13 +107,13 @@ def sources_of(
         directory = components
 
         def url_of(name: str) -> str | None:
-            component = directory.read().get(name)
+            component = apart(directory.read()).get(name)
             return component.url if component else None
 
         def everything() -> Mapping[str, int | Target]:
-            return groups | {name: one.pid for name, one in directory.read().items() if one.pid}
+            return groups | {name: one.pid for name, one in apart(directory.read()).items() if one.pid}
 
-        sources += [ComponentSource(name, url_of, time.monotonic) for name in directory.read()]
+        sources += [ComponentSource(name, url_of, time.monotonic) for name in apart(directory.read())]
         sources.append(ProcessSource(everything))
     elif groups:
         sources.append(ProcessSource(groups))

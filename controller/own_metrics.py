@@ -50,7 +50,8 @@ success_ratio gauge: Share of the judged optimizations that are proven better.
 success_low_ratio gauge: Low end of its 95 % interval.
 success_high_ratio gauge: High end of its 95 % interval.
 config_last_reload_successful gauge: Whether the configuration file in force is the newest one.
-mode gauge: 1 for the mode in force, 0 for the others.
+mode gauge: 1 for the mode in force of the system, 0 for the others.
+workload_mode gauge: 1 for the mode in force of a workload, 0 for the others.
 killed gauge: Whether the kill switch is on.
 paused gauge: Whether an operator has paused it.
 pins gauge: Knobs that an operator holds.
@@ -106,6 +107,7 @@ class OwnMetrics:
         values = {
             **controller.metrics(),
             **_labelled("mode", "mode", {mode: float(mode is controller.mode) for mode in Mode}),
+            **_workload_modes(controller.modes_in_force),
             **_labelled("refusals_total", "reason", {r: float(n) for r, n in self._refusals.items()}),
             **_labelled(
                 "condition_active",
@@ -181,6 +183,11 @@ def _family(series: str) -> str:
 
 def _labelled(name: str, label: str, values: Mapping[str, float]) -> dict[str, float]:
     return {_key(PREFIX + name, **{label: str(key)}): value for key, value in values.items()}
+
+
+def _workload_modes(in_force: Mapping[str, Mode]) -> dict[str, float]:
+    name = PREFIX + "workload_mode"
+    return {series_key(name, workload=w, mode=m): float(m is mine) for w, mine in in_force.items() for m in Mode}
 
 
 def _cost_series(cost: OwnCost) -> dict[str, float]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from controller.arbiter import Move
+from controller.canaries import Paired
 from controller.config import ControllerConfig
 from controller.decision import Decision, Mode
 from controller.ladder import Advice
@@ -30,7 +31,8 @@ class Inputs:
         now: seconds on the loop's clock.
         snapshot: the newest reading.
         before: (n_knobs,) setting in force.
-        mode: wanted by the operator.
+        mode: wanted by the operator, for the system as a whole.
+        modes: workload -> mode that the operator wants for it at most.
         proposals: role -> (n_knobs,) wanted by a policy, after `Task.decode`.
         policies: role -> name of that policy.
         proposal_reasons: why a role was left to its fallback, or is held.
@@ -45,6 +47,7 @@ class Inputs:
         config: that is in force from now on; None if it stays as it was.
         floors: CPU knob -> least grant that forecasts ask for, and why.
         opportunities: what could be better, the largest expected gain first; told with the changes that answer them.
+        paired: by component with replicas, what those showed that get changes first, and the others.
         lost: why the lease was lost since the period before; empty if it was not. `before` is then what was restored.
     """
 
@@ -67,6 +70,8 @@ class Inputs:
     lost: str = ""
     floors: Mapping[str, Floor] = field(default_factory=dict)
     opportunities: Sequence[Opportunity] = ()
+    paired: Mapping[str, Paired] = field(default_factory=dict)
+    modes: Mapping[str, Mode] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """For the journal, floats exact; what is as by default is left out."""
@@ -79,6 +84,7 @@ class Inputs:
         }
         sometimes = {
             "proposals": {role: numbers(setting) for role, setting in self.proposals.items()},
+            "modes": dict(self.modes),
             "policies": dict(self.policies),
             "proposal_reasons": _pairs(self.proposal_reasons),
             "events": [[event.kind, event.workload, event.detail, event.knob] for event in self.events],
@@ -92,6 +98,7 @@ class Inputs:
             "lost": self.lost,
             "opportunities": [opportunity.record() for opportunity in self.opportunities],
             "floors": {name: [number(floor.cores), floor.why] for name, floor in self.floors.items()},
+            "paired": {name: [_knobs(p.knobs), numbers(p.canary), numbers(p.rest)] for name, p in self.paired.items()},
         }
         asked: dict[str, Any] = {} if self.rollback is None else {"rollback": self.rollback}
         day = float(self.snapshot.day)
@@ -118,7 +125,12 @@ class Inputs:
             pins={name: _float(value) for name, value in plain.get("pins", {}).items()},
             config=ControllerConfig.of(plain["config"]) if "config" in plain else None,
             opportunities=[Opportunity.of(one) for one in plain.get("opportunities", [])],
+            paired={
+                name: Paired(_values(knobs), array_of(canary), array_of(rest))
+                for name, (knobs, canary, rest) in plain.get("paired", {}).items()
+            },
             floors={name: Floor(_float(cores), why) for name, (cores, why) in plain.get("floors", {}).items()},
+            modes={workload: Mode(mode) for workload, mode in plain.get("modes", {}).items()},
             **{key: plain[key] for key in same if key in plain},
         )
 
@@ -138,6 +150,9 @@ class Plan:
         verdicts: of the trials that ended.
         blind: why the system cannot be seen well enough; None if it can.
         advised: changes that wait for an operator from now on.
+        tried: component -> knob -> value for the canaries alone; empty gives them what the rest has.
+        trying: those moves that are in force on the canaries, if `tried` is.
+        modes: in force, of each workload.
     """
 
     inputs: Inputs
@@ -150,6 +165,19 @@ class Plan:
     verdicts: list[Verdict] = field(default_factory=list)
     blind: Refusal | None = None
     advised: list[Advice] = field(default_factory=list)
+    tried: dict[str, dict[str, float]] = field(default_factory=dict)
+    trying: list[Move] = field(default_factory=list)
+    modes: Mapping[str, Mode] = field(default_factory=dict)
+
+    @property
+    def held(self) -> set[str]:
+        """Workloads of which nothing new is set while others are changed; what was begun is still taken back."""
+        return {workload for workload, mode in self.modes.items() if self.inputs.mode.changes and not mode.changes}
+
+    @property
+    def left(self) -> set[str]:
+        """Those of them whose mode is `off`: nothing is set, only everything at once goes back to what was found."""
+        return {workload for workload in self.held if self.modes[workload] is Mode.OFF}
 
 
 @dataclass(frozen=True)
@@ -162,6 +190,7 @@ class Effect:
         journaled: whether the intent was written down; if not, only `undone` was to be applied.
         attempted: whether an actuator was called.
         refusals: of journal, guard and actuators.
+        tried: component -> knobs that its canaries have otherwise than the rest.
     """
 
     now: float
@@ -169,12 +198,14 @@ class Effect:
     journaled: bool = True
     attempted: bool = False
     refusals: Sequence[Refusal] = ()
+    tried: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """For the journal, floats exact."""
         found = {"now": number(self.now), "setting": numbers(self.setting)}
         told = {"journaled": self.journaled, "attempted": self.attempted, "refusals": _pairs(self.refusals)}
-        return found | told
+        tried = {name: _knobs(values) for name, values in self.tried.items()}
+        return found | told | ({"tried": tried} if tried else {})
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Effect:
@@ -184,7 +215,8 @@ class Effect:
             KeyError, ValueError, TypeError: it was made of none.
         """
         now, setting = _float(plain["now"]), array_of(plain["setting"])
-        return cls(now, setting, plain["journaled"], plain["attempted"], _refusals(plain["refusals"]))
+        tried = {name: _values(knobs) for name, knobs in plain.get("tried", {}).items()}
+        return cls(now, setting, plain["journaled"], plain["attempted"], _refusals(plain["refusals"]), tried)
 
 
 @dataclass
@@ -198,7 +230,9 @@ class Aftermath:
         verdicts: of the trials that ended by it.
         opened: trials of the changes made.
         short: whether not all of it is in force.
-        demoted: why the mode falls; empty if it does not.
+        demoted: why a mode falls; empty if none does.
+        demoted_workload: whose mode; empty for the system's.
+        demoted_mode: that is in force from now on; None if none falls.
         frozen: why from now on nothing new may be tried until an operator resumes; empty if nothing happened.
     """
 
@@ -209,6 +243,8 @@ class Aftermath:
     opened: list[Trial] = field(default_factory=list)
     short: bool = False
     demoted: str = ""
+    demoted_workload: str = ""
+    demoted_mode: Mode | None = None
     frozen: str = ""
 
 
@@ -240,6 +276,7 @@ def decision_of(plan: Plan, effect: Effect, aftermath: Aftermath, at: str, perio
         period=period,
         advised=plan.advised,
         opportunities=inputs.opportunities,
+        modes={workload: mode for workload, mode in plan.modes.items() if mode is not inputs.mode},
     )
 
 
@@ -271,6 +308,14 @@ def array_of(plain: Any) -> np.ndarray:
         ValueError, TypeError: it was given none.
     """
     return np.array(plain, dtype=float)  # None becomes NaN, "inf" infinity
+
+
+def _knobs(values: Mapping[str, float]) -> dict[str, float | str | None]:
+    return {name: number(value) for name, value in values.items()}
+
+
+def _values(plain: Mapping[str, float | str | None]) -> dict[str, float]:
+    return {name: _float(value) for name, value in plain.items()}
 
 
 def _pairs(refusals: Sequence[Refusal]) -> list[list[str]]:

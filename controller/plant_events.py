@@ -15,6 +15,8 @@ class EventKind(StrEnum):
     RESTARTED = "restarted"
     ACTUATOR_FAILED = "actuator_failed"
     CHANGED_ELSEWHERE = "changed_elsewhere"
+    REPLICA_LEFT = "replica_left"
+    REPLICA_JOINED = "replica_joined"
 
 
 @dataclass(frozen=True)

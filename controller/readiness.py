@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from controller.commands import CommandError, status
 from controller.guard import GuardConfig
 from controller.lease import BEAT, read_lease, read_number
+from controller.modes import told
 from controller.own_metrics import PREFIX
 from telemetry.processes import boot_seconds
 
@@ -91,9 +92,14 @@ def examine(state_dir: str | Path, clock: Callable[[], float] = boot_seconds) ->
         _late("warden", silence, GuardConfig.warden_silence_seconds),
         Check("kill switch", not found.get("killed"), "on" if found.get("killed") else "off"),
         _conditions(found.get("conditions")),
-        Check("mode", True, f"{found.get('mode')}{', paused' if found.get('paused') else ''}"),
+        Check("mode", True, f"{_mode(found)}{', paused' if found.get('paused') else ''}"),
     ]
     return Readiness(checks, found, age, silence, read_lease(str(state_dir)) is not None)
+
+
+def _mode(status: Mapping[str, Any]) -> str:
+    modes = status.get("modes")
+    return told(str(status.get("mode")), modes if isinstance(modes, dict) else {})
 
 
 def _status(state_dir: str | Path) -> tuple[dict[str, Any], str]:

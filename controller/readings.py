@@ -159,6 +159,15 @@ def read(
     }
 
 
+def told_by(component: str, interval: Interval, slo_seconds: float, wall_time: float) -> dict[str, float]:
+    """The metrics that are derived from one component's pages alone; none of the load generator, which others need."""
+    if component == "serving":
+        return serving(interval, slo_seconds, wall_time)
+    if component == "training":
+        return training(interval, Averages())
+    return ingest(interval) if component == "ingest" else {}
+
+
 def _latency(interval: Interval, slo_seconds: float, queue: float) -> dict[str, float]:
     """Percentiles, and the requests within the SLO; failed requests lie in the bucket to +inf.
 

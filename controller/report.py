@@ -37,7 +37,8 @@ class Report:
         outcomes: optimizations by outcome; `running` for those without a verdict.
         delays: seconds from the first proposal to being in force, of each.
         refusals: periods by reason why something was not done as wanted.
-        modes: changes of mode, as (wall clock, from, to).
+        modes: changes of the system's mode, as (wall clock, from, to).
+        workload_modes: changes of a workload's own mode while the system's stayed, as (wall clock, workload, from, to).
     """
 
     begin: str = ""
@@ -51,6 +52,7 @@ class Report:
     delays: list[float] = field(default_factory=list)
     refusals: Counter[str] = field(default_factory=Counter)
     modes: list[tuple[str, str, str]] = field(default_factory=list)
+    workload_modes: list[tuple[str, str, str, str]] = field(default_factory=list)
 
     @property
     def optimizations(self) -> int:
@@ -102,6 +104,10 @@ class Report:
             "opportunity_to_applied_p99_seconds": self.delay(0.99),
             "refusals": dict(self.refusals.most_common()),
             "mode_changes": [{"at": at, "from": former, "to": mode} for at, former, mode in self.modes],
+            "workload_mode_changes": [
+                {"at": at, "workload": workload, "from": former, "to": mode}
+                for at, workload, former, mode in self.workload_modes
+            ],
         }
 
 
@@ -121,8 +127,9 @@ def lines(found: Report) -> list[str]:
         ("opportunity to applied", _seconds(found.delay(0.5), found.delay(0.99))),
         ("not done as wanted", "" if per_period else "never"),
         *((f"  {reason}", f"{_percent(share)} of periods") for reason, share in per_period.items()),
-        ("changes of mode", "" if found.modes else "none"),
+        ("changes of mode", "" if found.modes or found.workload_modes else "none"),
         *((f"  {at}", f"{former} -> {mode}") for at, former, mode in found.modes),
+        *((f"  {at}", f"{workload}: {former} -> {mode}") for at, workload, former, mode in found.workload_modes),
     ]
     return [f"{name:34}{text}".rstrip() for name, text in rows]
 
@@ -186,6 +193,7 @@ class _Run:
     def __init__(self) -> None:
         self._times: list[float] = []
         self._mode = ""
+        self._own: dict[str, str] = {}
 
     def add(self, record: Mapping[str, Any], result: Report) -> None:
         self._times.append(record["time"])
@@ -193,9 +201,15 @@ class _Run:
         result.end, mode = record["at"], record["mode"]
         result.periods[mode] += 1
         result.complete += all(isinstance(value, int | float) for value in record["inputs"]["values"])
+        own = record.get("modes", {})
         if self._mode and mode != self._mode:
             result.modes.append((record["at"], self._mode, mode))
-        self._mode = mode
+        elif self._mode:
+            for workload in sorted({*self._own, *own}):
+                former, now = self._own.get(workload, mode), own.get(workload, mode)
+                if now != former:
+                    result.workload_modes.append((record["at"], workload, former, now))
+        self._mode, self._own = mode, own
 
     def end(self, result: Report) -> None:
         """The controller's time is over; the clock of the next one may have begun anew."""

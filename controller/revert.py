@@ -4,7 +4,7 @@ A step is a JSON object with a `kind`; every kind is idempotent, and does nothin
 
 | kind | fields | what it does |
 |---|---|---|
-| `http` | `url`, `values`, `pid`, `start` | sends `values` by PATCH, if the process still is the one that was set |
+| `http` | `url`, `values`, `pid`, `start`, `fence` | sends `values` by PATCH, if it still is the process that was set |
 | `file` | `path`, `text`, `replace` | writes `text`; with `replace`, by a new file that takes the name |
 | `group` | `path`, `refuge` | moves the processes of a control group to `refuge` and removes it |
 | `autogroup` | `pid`, `start`, `nice` | sets the nice value of a session |
@@ -40,13 +40,20 @@ ANSWER_SECONDS = 0.5
 
 SYSTEMD_SECONDS = 3.0
 
+FENCE = "Trimtab-Fence"
+"""Header with the fencing token of who sets something; see docs/extending.md."""
+
 
 class RevertError(RuntimeError):
     """A step that could not be carried out; one line. It can be tried again."""
 
 
-def revert_all(steps: Iterable[Step]) -> tuple[list[Step], list[str]]:
+def revert_all(steps: Iterable[Step], fence: int = 0) -> tuple[list[Step], list[str]]:
     """Carry out all steps, whatever becomes of the others.
+
+    Args:
+        steps: to be carried out.
+        fence: our token, for those that can be fenced off; 0 for none.
 
     Returns:
         The steps that failed, and why; one line each.
@@ -54,7 +61,7 @@ def revert_all(steps: Iterable[Step]) -> tuple[list[Step], list[str]]:
     left, problems = [], []
     for step in steps:
         try:
-            revert(step)
+            revert({**step, "fence": fence} if fence else step)
         except (RevertError, OSError, KeyError, ValueError, TypeError) as error:  # damaged steps must not stop the rest
             left.append(step)
             problems.append(f"{step.get('kind')}: {type(error).__name__}: {' '.join(str(error).split())}"[:200])
@@ -86,19 +93,23 @@ def _http(step: Step) -> None:
     name, _, port = host.rpartition(":")
     head = (
         f"PATCH /{path} HTTP/1.0\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n"
+        + (f"{FENCE}: {int(step['fence'])}\r\n" if step.get("fence") else "")
+        + "\r\n"
     )
     end = time.monotonic() + ANSWER_SECONDS
     answer = b""
     with socket.create_connection((name, int(port)), timeout=ANSWER_SECONDS) as connection:
         connection.sendall(head.encode() + body)
-        while b"\r\n" not in answer and len(answer) < 4096:
+        while b"\r\n\r\n" not in answer and len(answer) < 4096:
             connection.settimeout(max(0.001, end - time.monotonic()))
             chunk = connection.recv(4096)
             if not chunk:
                 break
             answer += chunk
     status = answer.split(b"\r\n", 1)[0].split()[1:2]
+    if status == [b"409"] and f"\r\n{FENCE}: ".lower().encode() in answer.lower():
+        return  # somebody who began later answers for this component now, and for what he found there
     if status != [b"200"]:
         raise RevertError(f"{step['url']} answered {b' '.join(status).decode(errors='replace') or 'nothing'}")
 

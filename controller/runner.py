@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from controller.commands import (
     JOURNAL,
     KILL,
     METRICS,
-    MODE,
     PAUSE,
     PINS,
     REVERT,
@@ -35,15 +34,17 @@ from controller.commands import (
     kill,
     pause,
     read_pins,
-    set_mode,
     write_atomically,
 )
+from controller.deadlines import Deadlines
 from controller.decision import Decision, Mode, advice_record
 from controller.guard import Guard, GuardConfig
 from controller.infeasible_file import InfeasibleFile
 from controller.journal import Journal
 from controller.live_plant import LivePlant
 from controller.loop import Controller, ControllerConfig
+from controller.mode_files import ModeFiles
+from controller.modes import told
 from controller.operation import Operation, Overseer
 from controller.own_cost import Limits, OwnCost
 from controller.own_metrics import OwnMetrics
@@ -83,7 +84,7 @@ def run_controller(
         components: path of the launcher's `testbed.json`, or the same content.
         policies: by role; see `load_policies`.
         state_dir: journal, status and command files.
-        mode: to begin with; a `mode` file in the state directory wins.
+        mode: to begin with; a `mode` file in the state directory wins. Those of workloads are files only.
         stop: ends the loop from another thread.
         after_step: called after each period, on the loop's thread.
         config: limits and windows.
@@ -107,6 +108,7 @@ def run_controller(
         reverts = Reverts(directory)
         reverts.tell(journal)
         plant = _live_plant(spec, components, own_actuators, stack)
+        guard.outrank(plant.fence_with(lambda: guard.token))
         # Tuning is held rather than handed over: going back to untuned knobs in a blackout would make matters worse.
         fallback = {Role.ALLOCATION: fallback_policy(Task(spec, Role.ALLOCATION))}
         operation = operation or Operation()
@@ -167,7 +169,8 @@ def notify(notifier: Notifier, controller: Controller) -> None:
     """Tell systemd about a period that was completed: only one that was written down feeds its watchdog."""
     problem = controller.conditions.active.get("journal")
     if problem is None:
-        notifier.healthy(f"mode {controller.mode}{', killed' if controller.killed else ''}")
+        mode = told(controller.mode, controller.modes_in_force)
+        notifier.healthy(f"mode {mode}{', killed' if controller.killed else ''}")
     else:
         notifier.unhealthy(f"journal: {problem[1]}")
 
@@ -227,16 +230,19 @@ class CommandFiles:
         plant: whose actuators are reported.
         cost: measured once per period.
         overseer: of mode, configuration and policies.
+        deadlines: of pauses and pins; None for the host's clocks.
     """
 
     def __init__(
-        self, directory: Path, controller: Controller, plant: LivePlant, cost: OwnCost, overseer: Overseer
-    ) -> None:
+        self, directory: Path, controller: Controller, plant: LivePlant, cost: OwnCost, overseer: Overseer,
+        deadlines: Deadlines | None = None,
+    ) -> None:  # fmt: skip
         self._directory, self._controller, self._plant, self._overseer = directory, controller, plant, overseer
         self._cost, self._metrics = cost, OwnMetrics()
-        self._mode_text = ""
         self._there: frozenset[str] = frozenset()
         """Names of the files in the directory at the last look."""
+        self._deadlines = deadlines or Deadlines()
+        self._modes = ModeFiles(directory, controller, overseer)
         self._last_pins: dict[str, Pin] = {}
         self._started_at = time.time()
 
@@ -253,18 +259,7 @@ class CommandFiles:
             self._there |= {PAUSE}
             controller.frozen = ""
         controller.paused = self._in_force(PAUSE)
-        if controller.demoted:
-            self._overseer.wanted = controller.mode
-            with suppress(OSError):  # a full disk: tried again
-                set_mode(self._directory, controller.mode)  # so that it does not rise again by a restart
-                controller.demoted = ""
-        mode = self._text(MODE)
-        if mode != self._mode_text:
-            self._mode_text = mode
-            if mode in list(Mode):
-                self._overseer.wanted = Mode(mode)
-            else:
-                logger.warning("mode file says %r; allowed are %s", mode, ", ".join(Mode))
+        self._modes.obey()
         self._overseer.take_over()
         controller.pins = self._pins()
         for name in sorted(name for name in self._there if name.startswith(APPROVE)):
@@ -304,6 +299,8 @@ class CommandFiles:
             "completed_at": boot_seconds(),
             "period_seconds": controller.spec.control_period_seconds,
             "mode": controller.mode,
+            "modes": controller.modes_in_force,
+            "modes_wanted": controller.modes,
             "killed": controller.killed,
             "paused": controller.paused,
             "pins": controller.pins,
@@ -334,15 +331,15 @@ class CommandFiles:
         pins = read_pins(self._directory) if PINS in self._there else {}
         # Broken: the former ones stand, since letting go by mistake is the greater risk.
         self._last_pins = self._last_pins if pins is None else pins
-        now = time.time()
-        return {name: pin.value for name, pin in self._last_pins.items() if pin.until is None or now < pin.until}
+        left = self._deadlines.still_to_come
+        return {name: pin.value for name, pin in self._last_pins.items() if left(f"pin of {name}", pin.until)}
 
     def _in_force(self, name: str) -> bool:
         """Whether a file is there that holds no end, or one that is still to come (seconds since 1970)."""
         if name not in self._there:
             return False
         try:
-            return time.time() < float(self._text(name))
+            return self._deadlines.still_to_come(name, float(self._text(name)))
         except ValueError:
             return True
 
@@ -358,7 +355,7 @@ class CommandFiles:
         try:
             return (self._directory / name).read_text().strip()
         except (OSError, UnicodeDecodeError):
-            return self._mode_text if name == MODE else ""
+            return ""
 
 
 @contextmanager

@@ -49,6 +49,7 @@ class Reason(StrEnum):
     KILLED = "killed"
     DEMOTED = "demoted"
     BLIND = "blind"
+    MODE = "mode"
     ADVICE = "advice"
     CANARY = "canary"
     CONFIG = "config"

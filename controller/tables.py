@@ -56,6 +56,7 @@ def print_history(changes: Sequence[dict[str, Any]]) -> None:
     table.add_column("at (UTC)", no_wrap=True)
     table.add_column("id", no_wrap=True)
     table.add_column("change", no_wrap=True)
+    table.add_column("mode", no_wrap=True)
     table.add_column("outcome", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)
     table.add_column("reason")
@@ -64,7 +65,7 @@ def print_history(changes: Sequence[dict[str, Any]]) -> None:
         outcome = Text(change["outcome"], style=COLOURS.get(change["outcome"], "yellow"))
         gain = "" if change["gain"] is None else f"{change['gain']:+.1%}"
         when = str(change["at"]).partition(".")[0].replace("T", " ")
-        table.add_row(when, change["id"], Text(knobs), outcome, gain, Text(change["reason"]))
+        table.add_row(when, change["id"], Text(knobs), change["mode"], outcome, gain, Text(change["reason"]))
     if changes:
         terminal.print(table)
     else:

@@ -124,6 +124,14 @@ class Trials:
                 until = now + self.config.backoff_seconds
                 self._paused_until[workload, role] = max(until, self._paused_until.get((workload, role), until))
 
+    def failed(self, workload: str, role: Role, now: float) -> None:
+        """Leave a role of a workload alone for a while, longer with each failure since the last success."""
+        key = (workload, role)
+        self._failures[key] = self._failures.get(key, 0) + 1
+        # At most 2^60: a workload that has been failing for a week must not overflow.
+        pause = self.config.backoff_seconds * 2.0 ** min(self._failures[key] - 1, 60)
+        self._paused_until[key] = now + min(pause, self.config.longest_backoff_seconds)
+
     def pause_left(self, workload: str, role: Role, now: float) -> float:
         """Seconds until a role's changes of a workload are tried again after a rollback; 0 if they are."""
         return max(0.0, self._paused_until.get((workload, role), -np.inf) - now)
@@ -169,8 +177,5 @@ class Trials:
         if verdict.outcome is Outcome.KEEP:
             self._failures.pop(key, None)
         elif verdict.outcome is Outcome.ROLLED_BACK:
-            self._failures[key] = self._failures.get(key, 0) + 1
-            # At most 2^60: a workload that has been failing for a week must not overflow.
-            pause = self.config.backoff_seconds * 2.0 ** min(self._failures[key] - 1, 60)
-            self._paused_until[key] = now + min(pause, self.config.longest_backoff_seconds)
+            self.failed(trial.workload, trial.role, now)
             self._changed_at[trial.workload] = now

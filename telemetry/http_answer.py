@@ -7,8 +7,8 @@ class HttpAnswerError(ValueError):
     """What came is no whole HTTP answer; one line."""
 
 
-def parse_answer(raw: bytes) -> tuple[int, bytes]:
-    """Status and body of all that was received until the peer closed.
+def parse_answer(raw: bytes) -> tuple[int, bytes, dict[str, str]]:
+    """Status, body, and headers by name in lower case, of all that was received until the peer closed.
 
     Raises:
         HttpAnswerError: it is not HTTP, or a part is missing.
@@ -20,11 +20,11 @@ def parse_answer(raw: bytes) -> tuple[int, bytes]:
     if not first.startswith("HTTP/") or not status or not status[0].isdecimal():
         raise HttpAnswerError(f"broken HTTP answer ({first[:40]!r})")
     if "chunked" in headers.get("transfer-encoding", "").lower():
-        return int(status[0]), _joined(body)
+        return int(status[0]), _joined(body), headers
     length = headers.get("content-length", "")
     if length.isdecimal() and len(body) < int(length):
         raise HttpAnswerError(f"broken HTTP answer ({len(body)} of {length} bytes)")
-    return int(status[0]), body[: int(length)] if length.isdecimal() else body
+    return int(status[0]), body[: int(length)] if length.isdecimal() else body, headers
 
 
 def _joined(chunks: bytes) -> bytes:

@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from testbed.knobs import KnobError, Knobs
+from testbed.knobs import FenceError, KnobError, Knobs, VersionError
 
 HOST = "127.0.0.1"
 
@@ -32,6 +32,12 @@ LATENCY_BUCKETS = tuple(round(0.15 * 1.2**step, 6) for step in range(-24, 21))
 
 FAILED_LATENCY_SECONDS = 10.0
 """What a request without an answer counts as: above every bound, hence in +Inf, yet finite so that the sum stays so."""
+
+FENCE = "Trimtab-Fence"
+"""Header of a change: the fencing token of who makes it; of an answer: the highest that was here."""
+
+FENCE_DIGITS = 18
+"""Of a token; within 64 bits everywhere."""
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
@@ -68,16 +74,26 @@ def http_face(
         return JSONResponse({"status": "ok", "pid": os.getpid()})
 
     async def read_knobs(_: Request) -> Response:
-        return JSONResponse({"knobs": knobs.describe()})
+        return JSONResponse({"knobs": knobs.describe()}, headers=_state_of(knobs))
 
     async def change_knobs(request: Request) -> Response:
         changes = await json_object(request)
         if isinstance(changes, Response):
             return changes
+        fence = request.headers.get(FENCE)
+        if fence is not None and not (fence.isascii() and fence.isdecimal() and len(fence) <= FENCE_DIGITS):
+            error = f"{FENCE} is {fence[:60]!r}; send a whole number of at most {FENCE_DIGITS} digits"
+            return JSONResponse({"error": error}, status_code=400)
+        expected = request.headers.get("If-Match", "*").strip('"')
         try:
-            return JSONResponse({"applied": knobs.apply(changes)})
+            applied = knobs.apply(
+                changes, expected=None if expected == "*" else expected, fence=None if fence is None else int(fence)
+            )
         except KnobError as error:
-            return JSONResponse({"error": str(error)}, status_code=422)
+            status = 409 if isinstance(error, FenceError) else 412 if isinstance(error, VersionError) else 422
+            return JSONResponse({"error": str(error)}, status_code=status, headers=_state_of(knobs))
+        # Still the version that this change made: all of them are made here, and nothing was waited for since.
+        return JSONResponse({"applied": applied}, headers=_state_of(knobs))
 
     common = [
         Route("/metrics", metrics),
@@ -86,6 +102,11 @@ def http_face(
         Route("/knobs", change_knobs, methods=["PATCH"]),
     ]
     return Starlette(routes=[*routes, *common], lifespan=lifespan)
+
+
+def _state_of(knobs: Knobs) -> dict[str, str]:
+    """What a client sends back to change only what it has seen."""
+    return {"ETag": f'"{knobs.version}"', FENCE: str(knobs.fence)}
 
 
 async def json_object(request: Request) -> dict[str, object] | Response:

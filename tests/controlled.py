@@ -113,13 +113,16 @@ class FakeComponent:
     Attributes:
         metrics: series -> value, as `/metrics` shows them.
         knobs: name -> value.
-        behaviour: "good", "error" (500), "garbage", "slow" (never answers) or "refuses" (422 to changes).
+        behaviour: "good", "error" (500), "garbage", "slow" (never answers), "refuses" (422 to changes), "conflict" (409
+            to changes), "dies" (when it has taken a change) or "gone" (closes every connection).
+        least_step: what it rounds a change up to; 0 takes it as it is.
         requests: method and path of each request, and the body of changes.
     """
 
     def __init__(self, name: str, knobs: dict[str, float]) -> None:
         self.name, self.knobs, self.metrics = name, dict(knobs), {"process_cpu_seconds_total": 1.0}
         self.behaviour, self.requests = "good", []
+        self.least_step = 0
         self.released = threading.Event()
         self.process = subprocess.Popen(["sleep", "600"], start_new_session=True)
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -136,6 +139,12 @@ class FakeComponent:
         self.process.kill()
         self.process.wait()
         self.process, self.knobs = subprocess.Popen(["sleep", "600"], start_new_session=True), dict(knobs)
+
+    def die(self) -> None:
+        """Its process ends, and nothing answers any more."""
+        self.behaviour = "gone"
+        self.process.kill()
+        self.process.wait()
 
     def close(self) -> None:
         self.released.set()
@@ -157,8 +166,14 @@ class FakeComponent:
         if method == "PATCH":
             if self.behaviour == "refuses":
                 return 422, b'{"error": "allowed is an integer from 1 to 64"}'
+            if self.behaviour == "conflict":
+                return 409, b'{"error": "busy"}'
             changes = json.loads(body)
+            if self.least_step:
+                changes = {name: -(-value // self.least_step) * self.least_step for name, value in changes.items()}
             self.knobs |= changes
+            if self.behaviour == "dies":
+                self.die()
             return 200, json.dumps({"applied": changes}).encode()
         described = {
             name: {"value": value, "low": 0, "high": 1e4, "integer": False} for name, value in self.knobs.items()
@@ -171,6 +186,8 @@ class FakeComponent:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                if fake.behaviour == "gone":
+                    return
                 status, content = fake.answer(self.command, self.path, body)
                 try:
                     self.send_response(status)

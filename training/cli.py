@@ -355,10 +355,13 @@ def bench_store_command(as_json: Json = False) -> None:
 
 @bench_app.command("faults")
 def bench_faults_command(
-    episodes: Annotated[int, typer.Option(help="Simulated ones, in all.", min=0)] = 2200,
+    episodes: Annotated[int, typer.Option(help="Simulated ones, in all.", min=0)] = 3300,
     seed: Seed = 0,
     hazards: Annotated[str | None, typer.Option(help="As in H1,H12; default: all of the contract's.")] = None,
-    fault: Annotated[str | None, typer.Option(help="A single fault, by the name that a violation tells.")] = None,
+    fault: Annotated[str | None, typer.Option(help="One fault, or two as in a+b, as a violation tells it.")] = None,
+    pairs: Annotated[
+        float, typer.Option(help="Share of episodes with a second fault, of another hazard.", min=0, max=1)
+    ] = 1.0 / 3.0,
     self_test: Annotated[bool, typer.Option(help="Instead: controllers broken on purpose must be found.")] = False,
     live: Annotated[bool, typer.Option(help="Real faults on the testbed as well, one a minute.")] = False,
     minutes: Annotated[float, typer.Option(help="With --live: how long.", min=1)] = 30.0,
@@ -374,7 +377,7 @@ def bench_faults_command(
 
     names = tuple(name.strip() for name in (hazards or "").split(",") if name.strip())
     folder = out_folder(out, "faults") if live else None
-    request = FaultsRequest(episodes, seed, names, fault or "", self_test, folder, minutes, write)
+    request = FaultsRequest(episodes, seed, names, fault or "", self_test, folder, minutes, write, pairs)
     with progress_bar("faults", as_json) as bar:
         result = run_faults(request, bar)
     if as_json:

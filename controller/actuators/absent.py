@@ -17,9 +17,11 @@ class Absent:
 
     Args:
         knob: without a limit it counts as its upper end, anything else as its default.
+        reason: why nothing is tried; empty where everything was.
     """
 
-    def __init__(self, knob: Knob) -> None:
+    def __init__(self, knob: Knob, reason: str = "") -> None:
+        self._reason = reason
         self.workload = str(knob.workload)
         self.knobs: tuple[str, ...] = (knob.name,)
         self._name = knob.actuator
@@ -28,6 +30,8 @@ class Absent:
 
     def probe(self) -> Capability:
         """Always off."""
+        if self._reason:
+            return Capability(False, False, self._reason)
         if self._name == "host":
             return Capability(False, False, "actuator 'host' is for simulated hosts")
         if self._name == "callback":

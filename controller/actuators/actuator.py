@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from controller.components import Component
 from controller.revert import Step
@@ -12,6 +12,10 @@ from controller.revert import Step
 
 class ActuatorError(RuntimeError):
     """An actuator that could not read or set; one line. The value in force is the former one, or unknown until read."""
+
+
+class SetElsewhere(ActuatorError):
+    """The target refused a change, since somebody else has set a knob after we looked; nothing was set."""
 
 
 @dataclass(frozen=True)
@@ -83,3 +87,25 @@ class Actuator(Protocol):
     def undo(self) -> None:
         """Restore what was found at start and release what is held; may be called twice, never raises."""
         ...
+
+
+@runtime_checkable
+class VersionedActuator(Protocol):
+    """An actuator whose target counts changes, so that setting the value which is in force already shows too."""
+
+    def set_elsewhere(self) -> set[str]:
+        """The knobs that somebody else was seen to set since the last call, whatever to."""
+        ...
+
+
+@runtime_checkable
+class FencedActuator(Protocol):
+    """An actuator whose target refuses writers whose right has gone to another.
+
+    Attributes:
+        token: tells our fencing token, which each change carries; 0 for none.
+        newest_token: the highest that the target was last seen to know; 0 if it knows none.
+    """
+
+    token: Callable[[], int]
+    newest_token: int

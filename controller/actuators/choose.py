@@ -21,6 +21,7 @@ from controller.actuators.memory import Memory
 from controller.actuators.network import NetworkRate
 from controller.actuators.process import ProcessCpu
 from controller.actuators.process_limits import Affinity, IoPriority, Nice, Rlimit
+from controller.actuators.replica_knobs import ReplicaKnobs
 from controller.actuators.storage import Storage, StorageOperations
 from controller.components import Component
 from envs.spec import Knob, SystemSpec
@@ -137,12 +138,21 @@ class _Candidates:
     def by_knob(self, served: set[str]) -> list[list[Actuator]]:
         """For each set of knobs, the actuators that could serve, best first; `served` are left out."""
         own = [k for k in self.spec.knobs if k.workload == self.component.name and k.name not in served]
+        if self.component.replicas:
+            return self._of_replicas(own)
         outside = [k for k in own if k.actuator not in ("component", "file")]
         found = [[*self._ways(knob), Absent(knob)] for knob in outside]
         inside = tuple(knob.name for knob in own if knob.actuator == "component")
         if inside:
             found.append([HttpKnobs(self.component.name, inside, self.component)])
         return found + [[actuator] for actuator in self._files([k for k in own if k.actuator == "file"])]
+
+    def _of_replicas(self, own: list[Knob]) -> list[list[Actuator]]:
+        """A limit of a host would have to be shared out among the replicas that happen to run on it."""
+        reason = f"{self.component.name} has replicas, on which only PATCH /knobs is set"
+        found: list[list[Actuator]] = [[Absent(knob, reason)] for knob in own if knob.actuator != "component"]
+        inside = tuple(knob.name for knob in own if knob.actuator == "component")
+        return [*found, [ReplicaKnobs(self.component.name, inside, self.component)]] if inside else found
 
     def _ways(self, knob: Knob) -> list[Actuator]:
         workload, component, name = self.component.name, self.component, knob.name

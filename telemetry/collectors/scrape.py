@@ -135,7 +135,7 @@ class ScrapeSource:
 
     def _body(self, raw: bytes) -> bytes:
         try:
-            status, body = parse_answer(raw)
+            status, body, _ = parse_answer(raw)
         except HttpAnswerError as error:
             raise SourceError(f"{self.url}: {error}") from None
         if status != 200:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def test_policies_are_used_listed_and_returned_from(tmp_path: Path) -> None:
 def test_a_configuration_is_written_and_validated(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(run("config").stdout)
     assert "a valid configuration for reference" in run("validate", str(tmp_path / "c.toml")).stdout
-    (tmp_path / "c.toml").write_text("modes = 3")
+    (tmp_path / "c.toml").write_text("rungs = 3")
     assert isinstance(run("validate", str(tmp_path / "c.toml")).exception, ConfigError)
 
 
@@ -38,3 +39,15 @@ def test_a_spec_is_validated_as_such() -> None:
 def test_every_rung_is_a_mode(tmp_path: Path, mode: str) -> None:
     assert run("mode", mode, "--state-dir", str(tmp_path)).exit_code == 0
     assert (tmp_path / "mode").read_text() == mode
+
+
+@pytest.mark.clause("L12")
+def test_a_workload_that_the_controller_knows_has_a_mode_of_its_own(tmp_path: Path) -> None:
+    status = {"pid": 1, "process_start": -2, "modes": {"serving": "act", "ingest": "act"}}
+    (tmp_path / "status.json").write_text(json.dumps(status))
+    arguments = ["mode", "shadow", "--state-dir", str(tmp_path), "--workload"]
+    assert run(*arguments, "serving").exit_code == 0
+    assert (tmp_path / "mode.serving").read_text() == "shadow"
+    refused = run(*arguments, "../serving")
+    assert str(refused.exception) == "no workload '../serving'; known are: serving, ingest"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mode.serving", "status.json"]

@@ -42,13 +42,14 @@ def test_history_tells_each_change_with_its_outcome(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
     for number in range(3):
         change = {"id": f"c{number}", "workload": "serving", "role": "tuning", "knobs": {"threads": (1, 2)}}
-        journal.append({"at": f"t{number}", "opened": [change], "verdicts": []})
+        modes = {"modes": {"serving": "canary"}} if number == 2 else {}
+        journal.append({"at": f"t{number}", "mode": "act", **modes, "opened": [change], "verdicts": []})
     journal.append({"at": "t3", "verdicts": [{"id": "c1", "outcome": "keep", "reason": "not worse", "gain": 0.1}]})
     journal.close()
     found = commands.history(tmp_path, 2)
-    assert [(change["id"], change["at"], change["outcome"]) for change in found] == [
-        ("c1", "t1", "keep"),
-        ("c2", "t2", "running"),
+    assert [(change["id"], change["at"], change["mode"], change["outcome"]) for change in found] == [
+        ("c1", "t1", "act", "keep"),
+        ("c2", "t2", "canary", "running"),
     ]
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from controller.config import ControllerConfig
 from controller.config_file import ConfigError, ConfigFile, load_config, parse_config
+from controller.decision import Mode
 from envs.spec import SystemSpec
 
 GOOD = """
@@ -24,6 +25,9 @@ watch_periods = 3
 
 [bounds]
 serving_cpu_cores = [0.2, 1.0]
+
+[modes]
+training = "shadow"
 """
 
 
@@ -39,6 +43,7 @@ def test_a_file_says_only_what_differs_from_the_defaults(spec: SystemSpec, tmp_p
     config = load_config(written(tmp_path / "c.toml", GOOD), spec)
     assert (config.rollbacks_per_hour, config.shield.cooldown_seconds, config.trial.watch_periods) == (5, 4.0, 3)
     assert config.bounds == {"serving_cpu_cores": (0.2, 1.0)}
+    assert config.modes == {"training": Mode.SHADOW}
     assert config.blind_seconds == ControllerConfig().blind_seconds
     assert parse_config(b"", spec) == ControllerConfig()
 
@@ -70,6 +75,8 @@ def test_a_configuration_survives_the_journal(spec: SystemSpec) -> None:
         ("[bounds]\nserving_cpu_cores = [0.2, 99.0]", "may only narrow"),
         ("[bounds]\nserving_cpu_cores = [1.0, 0.2]", "may only narrow"),
         ("[bounds]\nserving_cpu_cores = 1.0", "bounds.serving_cpu_cores"),
+        ("[modes]\nserve = 'act'", "unknown workload 'serve'; known are: serving, training, ingest"),
+        ("[modes]\nserving = 'autopilot'", "modes.serving.*'off', 'shadow', 'advise', 'canary' or 'act'"),
         ("[bounds]\nserving_batch_size = [8.2, 8.8]", "no whole number"),
         ("[bounds]\nserving_cpu_cores = [1.0, 1.2]\ntraining_cpu_cores = [0.8, 1.0]", "sum to 1.8.* 1.5 cores"),
         ("x = [", "no valid TOML"),

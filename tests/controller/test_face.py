@@ -33,7 +33,8 @@ def state_of(folder: Path) -> Tokens:
     """A state directory with everything that a controller leaves there; this process plays it."""
     status = {
         "pid": os.getpid(), "process_start": process_start(os.getpid()), "completed_at": boot_seconds(),
-        "period_seconds": 60.0, "mode": "shadow", "conditions": {}, "setting": {"serving_batch_size": 8},
+        "period_seconds": 60.0, "mode": "shadow", "modes": {"serving": "shadow"}, "conditions": {},
+        "setting": {"serving_batch_size": 8},
     }  # fmt: skip
     (folder / "status.json").write_text(json.dumps(status))
     (folder / "metrics.prom").write_text("# TYPE trimtab_controller_killed gauge\ntrimtab_controller_killed 0.0\n")
@@ -139,6 +140,7 @@ def test_what_gives_power_needs_an_admin(app: ASGIApp, tokens: Tokens, tmp_path:
         ("/revert", None, "revert"),
         ("/kill", None, "kill"),
         ("/mode", {"mode": "act"}, "mode"),
+        ("/mode", {"mode": "shadow", "workload": "serving"}, "mode.serving"),
         ("/pin", {"name": "serving_batch_size", "value": 4, "seconds": 60}, "pins.json"),
     ],
 )
@@ -174,7 +176,9 @@ def test_what_was_asked_for_can_be_taken_back(app: ASGIApp, tokens: Tokens, tmp_
     [
         ("/mode", b'{"mode": "autopilot"}', 422, "autopilot"),
         ("/mode", b"{}", 422, "mode must be text"),
-        ("/mode", b'{"mod": "act"}', 422, "unknown field 'mod'; known are: mode"),
+        ("/mode", b'{"mod": "act"}', 422, "unknown field 'mod'; known are: mode, workload"),
+        ("/mode", b'{"mode": "act", "workload": 3}', 422, "workload must be text"),
+        ("/mode", b'{"mode": "act", "workload": "x"}', 409, "no workload 'x'; known are: serving"),
         ("/pause", b'{"seconds": -1}', 422, "more than 0"),
         ("/pause", b'{"seconds": NaN}', 422, "finite"),
         ("/pause", b'{"seconds": true}', 422, "must be a number"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -12,12 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from controlled import FakeComponent
 from controller.guard import Guard, GuardConfig, GuardError
 from controller.lease import Fence, Lease, read_lease, take_back, write_in_place
 from controller.warden import Warden
 from killing import wait_until
 from plants import FakeClock
+from refusing import RefusingComponent, make_refusing
 from telemetry.processes import boot_seconds, process_start
+
+__all__ = ["make_refusing"]
 
 OWNER = (os.getpid(), process_start(os.getpid()))
 
@@ -260,3 +265,73 @@ def test_a_step_that_fails_is_tried_again_after_growing_pauses(tmp_path: Path, c
     pauses = [later - earlier for earlier, later in itertools.pairwise(attempts)]
     assert pauses == sorted(pauses)
     assert pauses[-1] == 20  # quarters of a second
+
+
+def http_step(serving: RefusingComponent) -> dict[str, object]:
+    component = serving.component
+    return {
+        "kind": "http", "url": f"{component.url}/knobs", "values": {"size": 8},
+        "pid": component.pid, "start": component.start,
+    }  # fmt: skip
+
+
+def send(serving: RefusingComponent, size: int, token: int) -> int:
+    return serving.ask("PATCH", {"size": size}, Trimtab_Fence=str(token))[0]
+
+
+@pytest.mark.clause("A5")
+def test_a_controller_that_wakes_after_the_warden_is_refused_by_the_component(
+    make_guard: Callable[..., Guard], make_refusing: Callable[..., RefusingComponent]
+) -> None:
+    guard, serving = make_guard(), make_refusing("serving", size=8)
+    with contextlib.suppress(GuardError), guard.acting([http_step(serving)]):
+        assert send(serving, 16, guard.token) == 200
+        lease = read_lease(str(guard.directory))
+        assert lease is not None
+        assert take_back(str(guard.directory), lease, "the lease ran out", patience=0.0) == []
+        assert serving.knobs["size"] == 8
+        assert send(serving, 32, guard.token) == 409, "no window is left between looking at the token and writing"
+    assert "lease ran out" in guard.retake()
+    assert send(serving, 32, guard.token) == 200
+
+
+@pytest.mark.clause("A5")
+def test_a_warden_takes_nothing_back_from_a_controller_that_took_over(
+    tmp_path: Path, clock: FakeClock, make_refusing: Callable[..., RefusingComponent]
+) -> None:
+    serving = make_refusing("serving", size=8)
+    Lease(str(tmp_path), OWNER, -1.0, clock).hold([http_step(serving)], token=3)
+    assert send(serving, 32, 9) == 200
+    Warden(str(tmp_path), OWNER, clock).look()
+    assert serving.knobs["size"] == 32
+    assert read_lease(str(tmp_path)) is None, "and it does not try for ever"
+
+
+def test_a_conflict_of_another_kind_is_told(tmp_path: Path, make_component: Callable[..., FakeComponent]) -> None:
+    busy = make_component("serving", size=16)
+    busy.behaviour = "conflict"
+    lease = {"steps": [{"kind": "http", "url": f"{busy.url}/knobs", "values": {"size": 8}}], "token": 1}
+    assert "answered 409" in take_back(str(tmp_path), lease, "test")[0]
+
+
+@pytest.mark.clause("A5")
+def test_a_token_exceeds_those_that_components_have_seen_from_elsewhere(make_guard: Callable[..., Guard]) -> None:
+    guard = make_guard()
+    own = guard.token
+    guard.outrank(0)
+    assert guard.token == own
+    guard.outrank(57)
+    assert guard.token == 58 == Fence(str(guard.directory)).token()
+    with guard.acting([]):
+        pass
+
+
+@pytest.mark.clause("A3")
+@pytest.mark.parametrize("token", [None, "x", 4])
+def test_what_is_taken_back_outranks_the_lease_even_where_the_fence_file_was_lost(
+    tmp_path: Path, make_refusing: Callable[..., RefusingComponent], token: object
+) -> None:
+    serving = make_refusing("serving", size=8)
+    send(serving, 16, token if isinstance(token, int) else 0)
+    assert take_back(str(tmp_path), {"steps": [http_step(serving)], "token": token}, "test") == []
+    assert serving.knobs["size"] == 8

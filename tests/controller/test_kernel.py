@@ -78,6 +78,7 @@ PERIODS = st.fixed_dictionaries(
         "proposal_reasons": st.lists(REFUSALS, max_size=1),
         "events": st.lists(EVENTS, max_size=2),
         "mode": st.sampled_from([Mode.OFF, Mode.SHADOW, *[Mode.ADVISE, Mode.CANARY] * 2, *[Mode.ACT] * 4]),
+        "modes": st.dictionaries(st.sampled_from([*SPEC.workloads, "nobody"]), st.sampled_from(Mode), max_size=2),
         "approvals": st.lists(st.sampled_from(["run-0001", "run-0002", "run-0003", "unknown"]), max_size=2),
         "config": st.sampled_from([None] * 8 + [LITTLE, NARROW]),
         "paused": RARELY,
@@ -198,7 +199,7 @@ def test_what_the_smaller_parts_remember_stands_in_checkpoints_too():
         run.kernel.recovery.expect(np.array([0]), wanted)
         run.kernel.recovery.read_back(setting, SPEC.knob_names, seen=True)
         run.kernel.infeasible.read_back(setting, wanted, setting, now)
-        run.kernel.budgets.count(now, 1, True)
+        run.kernel.budgets.count(now, ["serving"], True)
     run.kernel.recovery.expect(np.array([0]), wanted)
     run.kernel.recovery.read_back(setting, SPEC.knob_names, seen=True)
     for part, old in zip(parts, before, strict=True):
@@ -221,8 +222,35 @@ def test_whatever_comes_in_what_is_to_be_applied_is_allowed_or_what_was_found(pe
         assert not (drawn["killed"] and not plan.restore), "with the kill switch on nothing else is done"
 
 
+CALM = st.fixed_dictionaries(
+    {
+        "proposals": st.fixed_dictionaries({role: settings_near() for role in Role}),
+        "modes": st.dictionaries(st.sampled_from([*SPEC.workloads, "nobody"]), st.sampled_from(Mode), max_size=3),
+        "config": st.sampled_from([None, None, LITTLE, NARROW]),
+        "approvals": st.lists(st.sampled_from(["run-0001", "run-0002"]), max_size=1),
+        "rollback": st.sampled_from([None] * 6 + [""]),
+    }
+)
+"""What a system that answers well may be asked for."""
+
+
+@pytest.mark.clause("L12")
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(periods=st.lists(CALM, min_size=1, max_size=8))
+def test_whatever_is_wanted_nothing_new_is_set_beyond_the_mode_of_a_workload(periods):
+    run, cpu = Run(), [SPEC.knob_index(objective.cpu_knob) for objective in SPEC.workloads.values()]
+    for drawn in [{}] * 4 + periods:
+        _, plan = run.period({**QUIET, **drawn})
+        own = [drawn.get("modes", {}).get(knob.workload, Mode.ACT) for knob in SPEC.knobs]
+        assert all(own[knob].changes for knob in np.flatnonzero(plan.setting != plan.undone))
+        assert all(own[knob] is not Mode.OFF for knob in np.flatnonzero(plan.undone != plan.inputs.before))
+        assert plan.setting[cpu].sum() <= max(SPEC.cores, plan.inputs.before[cpu].sum()) + 1e-6
+
+
 @pytest.mark.clause("D7")
-@pytest.mark.parametrize("module", ["kernel", "period", "shield", "arbiter", "trials", "trial", "ladder"])
+@pytest.mark.parametrize(
+    "module", ["kernel", "period", "shield", "arbiter", "trials", "trial", "ladder", "modes", "budgets"]
+)
 def test_the_kernel_has_no_clock_no_files_no_chance_and_no_log(module):
     tree = ast.parse((Path("controller") / f"{module}.py").read_text(encoding="utf-8"))
     nodes = list(ast.walk(tree))
@@ -302,3 +330,12 @@ def test_a_trial_ends_when_somebody_else_sets_its_knob_and_takes_nothing_back():
         _, plan = run.period({**QUIET, **drawn, "values": broken, "before": other})
         assert plan.setting[knob] == 60
     assert run.kernel.trials.running == {}
+
+
+def test_inputs_and_configurations_of_before_workloads_had_modes_are_understood():
+    inputs = Inputs(1.0, Snapshot(1.0, READINGS), SPEC.default_setting, Mode.ACT, config=LITTLE)
+    record = inputs.plain()
+    del record["config"]["modes"]
+    assert "modes" not in record
+    again = Inputs.of(record)
+    assert (again.modes, again.config) == ({}, LITTLE)

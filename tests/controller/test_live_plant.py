@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 
 from controller.actuators.callback import CallbackKnobs
+from controller.actuators.http import HttpKnobs
 from controller.live_plant import LivePlant
 from controller.plant_events import EventKind
 from envs.plant import PlantError, check_plant
 from envs.spec import SystemSpec
 from plants import FakeClock
+from refusing import make_refusing
+
+__all__ = ["make_refusing"]
 
 
 @pytest.fixture
@@ -170,6 +174,91 @@ def test_refused_change_keeps_the_former_value_and_is_told(plant, system):
     plant.apply(wanted)
     assert (plant.setting == before).all()
     assert [event.kind for event in plant.take_events()] == [EventKind.ACTUATOR_FAILED]
+
+
+class Raced(HttpKnobs):
+    """Somebody sets a knob whenever we have just looked."""
+
+    hand = staticmethod(lambda: None)
+
+    def read(self):
+        values = super().read()
+        self.hand()
+        return values
+
+
+@pytest.fixture
+def refusing(spec, system, make_refusing):
+    """Serving of the testbed's own making, beside components that take any writer."""
+    own = {k.name: k.default for k in spec.knobs if k.workload == "serving" and k.actuator == "component"}
+    system["serving"] = make_refusing("serving", **own)
+    return system["serving"]
+
+
+@pytest.fixture
+def make_raced_plant(spec, system, refusing, clock):
+    """A plant and its serving actuator."""
+    plants = []
+
+    def make():
+        raced = Raced("serving", tuple(refusing.knobs.describe()), refusing.component)
+        entries = {name: component.entry for name, component in system.items()}
+        named = {"clock": clock, "sleep": clock.advance, "extra_sources": [], "own_actuators": [raced]}
+        plants.append(LivePlant(spec, entries, **named))
+        return plants[-1], raced
+
+    yield make
+    for plant in plants:
+        plant.close()
+
+
+@pytest.mark.clause("A4")
+@pytest.mark.parametrize("value", [32.0, 8.0], ids=["another value", "the value in force"])
+@pytest.mark.parametrize("when", ["before we look", "after we looked"])
+def test_a_knob_that_somebody_has_set_is_left_alone_and_told(make_raced_plant, refusing, value, when):
+    plant, raced = make_raced_plant()
+    size = plant.spec.knob_index("serving_batch_size")
+    refusing.ask("PATCH", {"serving_batch_size": 8.0})
+    plant.reread()
+    assert plant.setting[size] == 8
+    set_by_hand = lambda: refusing.ask("PATCH", {"serving_batch_size": value})  # noqa: E731
+    if when == "before we look":
+        set_by_hand()
+    else:
+        raced.hand = set_by_hand
+    wanted = plant.setting
+    wanted[size] = 16
+    plant.apply(wanted)
+    assert refusing.knobs["serving_batch_size"] == value
+    assert plant.setting[size] == value
+    told = [(event.kind, event.knob) for event in plant.take_events()]
+    assert told == [(EventKind.CHANGED_ELSEWHERE, "serving_batch_size")]
+
+
+@pytest.mark.clause("A4")
+def test_somebody_who_sets_the_value_in_force_is_noticed_by_looking_too(make_raced_plant, refusing):
+    plant, _ = make_raced_plant()
+    now = refusing.knobs["serving_batch_size"]
+    refusing.ask("PATCH", {"serving_batch_size": now})
+    for _ in range(10):
+        plant.advance(1.0)
+    details = [event.detail for event in plant.take_events()]
+    assert details == [f"serving_batch_size was set by somebody else, to {now:g} as before"]
+
+
+@pytest.mark.clause("A5")
+def test_changes_carry_the_token_and_the_plant_tells_the_highest_that_was_there(make_raced_plant, refusing):
+    refusing.ask("PATCH", {}, Trimtab_Fence="7")
+    plant, _ = make_raced_plant()
+    assert plant.fence_with(lambda: 8) == 7
+    size = plant.spec.knob_index("serving_batch_size")
+    wanted = plant.setting
+    wanted[size] += 1
+    plant.apply(wanted)
+    assert refusing.knobs.fence == 8
+    refusing.ask("PATCH", {}, Trimtab_Fence="9")
+    plant.restore()
+    assert plant.setting[size] == wanted[size], "another has the right to restore, and we have it no more"
 
 
 def test_component_that_is_missing_at_start_is_an_error(spec, system):

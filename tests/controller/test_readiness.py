@@ -34,6 +34,13 @@ def test_a_controller_that_lives_and_keeps_its_time_is_ready(tmp_path: Path, sta
     assert reasons(tmp_path, status) == []
 
 
+def test_a_workload_in_another_mode_than_the_system_is_named(tmp_path: Path, status: dict[str, Any]) -> None:
+    reasons(tmp_path, status | {"modes": {"serving": "shadow", "ingest": "act"}})
+    assert [check.detail for check in examine(tmp_path, lambda: NOW).checks if check.name == "mode"] == [
+        "act, serving shadow"
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

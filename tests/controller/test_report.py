@@ -84,6 +84,17 @@ def test_changes_of_mode_and_refusals_are_told() -> None:
     assert found.periods == {"shadow": 1, "act": 2}
 
 
+def test_changes_of_the_mode_of_one_workload_are_told_beside_those_of_the_system() -> None:
+    held = {"modes": {"serving": "shadow"}}
+    found = count([decision(0), decision(1, **held), decision(2, "canary", **held), decision(3, "canary")])
+    assert [change[1:] for change in found.workload_modes] == [
+        ("serving", "act", "shadow"), ("serving", "shadow", "canary"),
+    ]  # fmt: skip
+    assert [change[1:] for change in found.modes] == [("act", "canary")]
+    assert "  2026-01-31T12:00:01.000+00:00   serving: act -> shadow" in lines(found)
+    assert found.plain()["workload_mode_changes"][0]["workload"] == "serving"
+
+
 @pytest.mark.parametrize("since", ["2s", "2026-01-31T12:00:08", "2026-01-31T13:00:08+01:00"])
 def test_only_what_is_newer_counts(tmp_path: Path, since: str) -> None:
     journal = Journal(tmp_path / "journal.jsonl")

@@ -51,6 +51,16 @@ def test_whatever_is_proposed_the_result_is_allowed(proposed, current, snapshot,
     assert (setting[changed & SCALING.integer] % 1 == 0).all()
 
 
+@pytest.mark.clause("D1")
+@pytest.mark.parametrize(("found", "comes_back"), [(14.5, 14.0), (14.6, 15.0), (14.0, 14.0)])
+def test_a_fraction_that_a_lying_actuator_set_comes_back_as_the_nearest_whole_number(found, comes_back):
+    knob = SPEC.knob_index("ingest_chunk_events")
+    current, target = SPEC.default_setting.copy(), SPEC.default_setting.copy()
+    current[knob], target[knob] = 26.0, found
+    setting, _ = Shield(SPEC).check(target, current, healthy(), 10.0, undo=True)
+    assert setting[knob] == comes_back
+
+
 @pytest.mark.clause("D2")
 @settings(max_examples=200, deadline=None)
 @given(proposed=inside, current=inside)

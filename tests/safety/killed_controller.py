@@ -64,14 +64,21 @@ def of_kind(kind: str) -> Callable[..., bool]:
     return lambda record, *_: record["kind"] == kind
 
 
+def took_it(knobs: object) -> bool:
+    return getattr(knobs, "_in_force", {}).get("serving_batch_size") == PINS["serving_batch_size"]
+
+
 def arm(point: str, controller: Controller, plant: LivePlant) -> None:
     """Put the deadly point in its place."""
     journal, last = controller.journal, plant.actuators.used[1]
+    second = getattr(last, "_each", {}).get("serving-1", last)  # of two replicas
     points: dict[str, tuple[object, str, Callable[..., Any]]] = {
         "before the intent is written": (journal, "append", before(journal.append, of_kind("intent"))),
         "after the intent is written": (journal, "append", after(journal.append, of_kind("intent"))),
         "after the lease is written": (plant, "apply", before(plant.apply)),
         "between two actuators": (last, "apply", before(last.apply)),
+        "between two replicas": (second, "apply", before(second.apply)),
+        "between change and read back": (second, "read", before(second.read, lambda *_: took_it(second))),
         "after everything is set": (plant, "apply", after(plant.apply)),
         "before the decision is recorded": (journal, "append", before(journal.append, of_kind("decision"))),
         "after the decision is recorded": (journal, "append", after(journal.append, of_kind("decision"))),

@@ -94,6 +94,22 @@ def test_whatever_a_killed_controller_had_set_is_taken_back(
     assert all(record["boot"] == boot_id() for record in intents)
 
 
+@pytest.mark.clause("A2")
+@pytest.mark.clause("A3")
+@pytest.mark.parametrize("point", ["between two replicas", "between change and read back", "after everything is set"])
+def test_all_replicas_get_back_what_they_had_when_the_controller_is_killed(
+    point: str, system: System, make_component: Callable[..., FakeComponent], start_controller: Start
+) -> None:
+    replicas = [system["serving"], make_component("serving", **system["serving"].knobs)]
+    entry = {"replicas": [replica.entry for replica in replicas]}
+    controller = start_controller({**entries(system), "serving": entry}, point, LEASE_SECONDS)
+    assert controller.process.wait(60) == -signal.SIGKILL
+    assert any("PATCH" in request for replica in replicas for request in replica.requests)
+    took = wait_until(lambda: [replica.knobs["serving_batch_size"] for replica in replicas] == [8, 8])
+    assert took <= LEASE_SECONDS + 1.0
+    wait_until(lambda: not wardens(controller))
+
+
 @pytest.mark.clause("D2")
 @pytest.mark.parametrize("point", ["after everything is set", "after the decision is recorded", ""])
 def test_what_a_killed_controller_had_set_is_charged_to_the_next_one(

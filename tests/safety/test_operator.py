@@ -151,8 +151,8 @@ def test_too_many_rollbacks_lower_the_mode_by_one_rung(
         if Reason.DEMOTED in reasons(decision):
             break
     assert controller.outcomes["rolled_back"] == 3
-    assert controller.mode == "canary"
-    assert "3 rollbacks within an hour, 2 are allowed" in controller.demoted
+    assert controller.modes_in_force == {"serving": "canary", "training": "act", "ingest": "act"}
+    assert controller.demoted == "3 rollbacks within an hour, 3 of them of serving, 2 are allowed"
 
 
 @pytest.mark.clause("E4")

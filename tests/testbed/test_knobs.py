@@ -1,8 +1,10 @@
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from testbed.knobs import Knob, KnobError, Knobs
+from testbed.knobs import FenceError, Knob, KnobError, Knobs, VersionError
 
 
 @pytest.fixture
@@ -57,3 +59,47 @@ def test_whole_numbers_within_the_range_are_applied(knobs, value, applied):
 def test_a_default_out_of_range_is_refused_at_once():
     with pytest.raises(KnobError):
         Knobs(Knob("workers", default=0, low=1, high=4))
+
+
+@pytest.mark.clause("A4")
+def test_a_change_made_for_another_version_changes_nothing(knobs):
+    seen = knobs.version
+    knobs.apply({"timeout_seconds": 0.005})  # the value in force already
+    with pytest.raises(VersionError, match=r"the knobs are at version .*-1, not '.*-0'; read them again"):
+        knobs.apply({"batch_size": 16}, expected=seen)
+    assert knobs["batch_size"] == 8
+    knobs.apply({"batch_size": 16}, expected=knobs.version)
+    assert knobs["batch_size"] == 16
+
+
+def test_each_knob_tells_the_version_of_its_own_last_change(knobs):
+    first = knobs.version
+    knobs.apply({"batch_size": 16})
+    described = knobs.describe()
+    assert described["batch_size"]["version"] == knobs.version != first
+    assert described["timeout_seconds"]["version"] == first
+
+
+def test_after_a_restart_no_version_is_as_before(knobs):
+    assert Knobs(Knob("batch_size", default=8, low=1, high=64)).version != knobs.version
+
+
+@pytest.mark.clause("A5")
+@given(st.lists(st.tuples(st.none() | st.integers(0, 9), st.integers(0, 80))))
+def test_nobody_changes_anything_after_one_with_a_higher_token(writes):
+    """Whatever is asked for, allowed or not; who brings no token is an operator, and always heard."""
+    knobs, highest = Knobs(Knob("batch_size", default=8, low=1, high=64)), 0
+    for fence, value in writes:
+        before = (knobs.version, knobs["batch_size"])
+        try:
+            knobs.apply({"batch_size": value}, fence=fence)
+        except FenceError:
+            assert fence < highest
+        except KnobError:
+            assert not 1 <= value <= 64
+        else:
+            assert fence is None or fence >= highest
+            highest = max(highest, fence or 0)
+            assert (knobs.fence, knobs["batch_size"]) == (highest, value)
+            continue
+        assert (knobs.version, knobs["batch_size"]) == before

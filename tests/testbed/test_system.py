@@ -116,6 +116,11 @@ def test_a_component_that_crashes_starts_again_on_its_port(testbed):
     assert component.pid != first
 
 
+def heed_interrupts():
+    """Jobs in the background of a shell inherit that SIGINT is ignored; so would the child."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_is_left_behind_however_the_launcher_ends(testbed, tmp_path, number):
     # The models are there already, so the second testbed need not be prepared again.
@@ -125,6 +130,7 @@ def test_nothing_is_left_behind_however_the_launcher_ends(testbed, tmp_path, num
         [sys.executable, "-m", "testbed.launcher", "--state-dir", str(tmp_path)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        preexec_fn=heed_interrupts,
     )
     try:
         wait_until((tmp_path / "testbed.json").exists)

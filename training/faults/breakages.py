@@ -151,8 +151,19 @@ def deaf(world: World) -> None:
     _controller(world).heed = lambda: None
 
 
+def modes_of_workloads_are_nothing(world: World) -> None:
+    kernel = _controller(world).kernel
+    kernel.decide = lambda inputs: type(kernel).decide(kernel, replace(inputs, modes={}))  # type: ignore[method-assign]
+
+
 def no_compare_and_set(world: World) -> None:
     world.host._unchanged_since = lambda actuator: True  # type: ignore[method-assign]
+
+
+def compares_values_alone(world: World) -> None:
+    for actuator in world.host.actuators.used:
+        if isinstance(actuator, FileActuator):
+            actuator.set_elsewhere = set  # type: ignore[method-assign, assignment]
 
 
 def tells_what_was_asked(world: World) -> None:

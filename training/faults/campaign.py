@@ -14,9 +14,12 @@ import numpy as np
 
 from training.faults.hazards import HAZARDS, Fault, faults_of
 from training.faults.monitors import INVARIANTS, check
+from training.faults.pairs import JOINT, drawn_partner, fault_named, is_paired, paired
 from training.faults.world import Setup, World, reference_setup
 
-EPISODES, PERIODS = 2200, 40
+EPISODES, PERIODS = 3300, 40
+PAIRS = 1.0 / 3.0
+"""Share of the episodes with a second fault, of another hazard. Default: two thirds still show each fault by itself."""
 COMMAND = "trimtab bench faults"
 
 
@@ -33,7 +36,8 @@ class Campaign:
         seed: of the first episode.
         hazards: which; empty for all.
         periods: of an episode.
-        fault: name of a single fault; empty for all.
+        fault: name of a single fault, or of two with a plus between them; empty for all.
+        pairs: share of the episodes with a second fault, of another hazard; nothing where `fault` is named.
     """
 
     episodes: int = EPISODES
@@ -41,6 +45,7 @@ class Campaign:
     hazards: tuple[str, ...] = ()
     periods: int = PERIODS
     fault: str = ""
+    pairs: float = PAIRS
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,8 @@ class Violation:
     Attributes:
         invariant: its name.
         clauses: of the contract.
-        hazard: under which.
-        fault: which one.
+        hazard: under which; two with a plus between them.
+        fault: which one; two with a plus between them.
         seed: of the episode.
         period: in which.
         detail: one line.
@@ -68,7 +73,8 @@ class Violation:
     @property
     def reproduce(self) -> str:
         """The command that shows it again."""
-        return f"{COMMAND} --hazards {self.hazard} --fault {self.fault} --seed {self.seed} --episodes 1"
+        hazards = self.hazard.replace(JOINT, ",")
+        return f"{COMMAND} --hazards {hazards} --fault {self.fault} --seed {self.seed} --episodes 1"
 
     def __str__(self) -> str:
         where = f"{self.hazard} {self.fault}, seed {self.seed}, period {self.period}"
@@ -80,7 +86,8 @@ class Outcome:
     """What an episode, or several, came to.
 
     Attributes:
-        episodes: by hazard.
+        episodes: by hazard, the first of two.
+        pairs: of these, with two faults.
         periods: in all.
         violations: the first of each invariant in an episode.
         revert_seconds: from each death of a controller to everything being as it was found.
@@ -90,6 +97,7 @@ class Outcome:
     """
 
     episodes: Counter[str] = field(default_factory=Counter)
+    pairs: int = 0
     periods: int = 0
     violations: list[Violation] = field(default_factory=list)
     revert_seconds: list[float] = field(default_factory=list)
@@ -100,6 +108,7 @@ class Outcome:
     def add(self, other: Outcome) -> None:
         """Take another's figures in."""
         self.episodes += other.episodes
+        self.pairs += other.pairs
         self.periods += other.periods
         self.violations += other.violations
         self.revert_seconds += other.revert_seconds
@@ -109,8 +118,8 @@ class Outcome:
 
 
 def run_episode(setup: Setup, fault: Fault, seed: int, periods: int = PERIODS) -> Outcome:
-    """One fault in one world."""
-    outcome = Outcome(Counter({fault.hazard: 1}))
+    """One fault, or a pair, in one world."""
+    outcome = Outcome(Counter({fault.hazard.partition(JOINT)[0]: 1}), pairs=int(JOINT in fault.hazard))
     told: set[str] = set()
     world = World(setup, seed, periods, fault.config)
     try:
@@ -135,7 +144,7 @@ def run_episode(setup: Setup, fault: Fault, seed: int, periods: int = PERIODS) -
 
 
 def plan(campaign: Campaign) -> list[tuple[Fault, int]]:
-    """Fault and seed of each episode: the hazards in turn, and the faults of each in turn.
+    """Fault and seed of each episode: the hazards in turn, and the faults of each in turn, some of them with a second.
 
     Raises:
         CampaignError: an unknown hazard or fault.
@@ -144,17 +153,18 @@ def plan(campaign: Campaign) -> list[tuple[Fault, int]]:
     unknown = [hazard for hazard in chosen if hazard not in HAZARDS]
     if unknown:
         raise CampaignError(f"no hazard {unknown[0]!r}; known are: {', '.join(HAZARDS)}")
-    faults = {hazard: faults_of(hazard) for hazard in chosen}
+    seeds = range(campaign.seed, campaign.seed + campaign.episodes)
     if campaign.fault:
-        faults = {h: [f for f in found if f.name == campaign.fault] for h, found in faults.items()}
-        faults = {h: found for h, found in faults.items() if found}
-        if not faults:
+        named = fault_named(campaign.fault, chosen)
+        if named is None:
             raise CampaignError(f"no fault {campaign.fault!r} among those of {', '.join(chosen)}")
-    names = list(faults)
+        return [(named, seed) for seed in seeds]
+    faults = [faults_of(hazard) for hazard in chosen]
     episodes = []
-    for number in range(campaign.episodes):
-        own = faults[names[number % len(names)]]
-        episodes.append((own[number // len(names) % len(own)], campaign.seed + number))
+    for number, seed in enumerate(seeds):
+        own = faults[number % len(faults)]
+        one = own[number // len(faults) % len(own)]
+        episodes.append((paired(one, drawn_partner(one, seed)) if is_paired(seed, campaign.pairs) else one, seed))
     return episodes
 
 
@@ -199,6 +209,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
     return {
         "hazards": len(outcome.episodes),
         "episodes": sum(outcome.episodes.values()),
+        "pairs": outcome.pairs,
         "periods": outcome.periods,
         "invariants": len(INVARIANTS),
         "violations": len(outcome.violations),

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.faults.campaign import Campaign, CampaignError, Outcome, as_json, quiet, run_campaign
+from training.faults.campaign import PAIRS, Campaign, CampaignError, Outcome, as_json, quiet, run_campaign
 from training.faults.hazards import HAZARDS, faults_of
 from training.faults.monitors import INVARIANTS
 from training.faults.mutants import MUTANTS, try_mutant
+from training.faults.pairs import JOINT
 from training.faults.scoreboard import scoreboard, sources, table
 
 Progress = Callable[[int, int, str], None]
@@ -30,6 +31,7 @@ class FaultsRequest:
         live: folder of a run on the testbed; None for none.
         minutes: of that run.
         write: Markdown file whose marked parts are written anew; None for none.
+        pairs: share of the episodes with a second fault, of another hazard.
     """
 
     episodes: int
@@ -40,6 +42,7 @@ class FaultsRequest:
     live: Path | None = None
     minutes: float = 30.0
     write: Path | None = None
+    pairs: float = PAIRS
 
     @property
     def whole(self) -> bool:
@@ -61,9 +64,8 @@ def run_faults(request: FaultsRequest, on_progress: Progress) -> dict[str, Any]:
         return self_test(request.seed, on_progress)
     if request.write is not None:
         _parts(request.write.read_text(encoding="utf-8"), {"hazards": "", "invariants": "", "scoreboard": ""})
-    outcome = run_campaign(
-        Campaign(request.episodes, request.seed, request.hazards, fault=request.fault), on_progress=on_progress
-    )
+    campaign = Campaign(request.episodes, request.seed, request.hazards, fault=request.fault, pairs=request.pairs)
+    outcome = run_campaign(campaign, on_progress=on_progress)
     result = as_json(outcome) | {"seed": request.seed, "scoreboard": [], "live": None}
     if request.whole and request.episodes:
         result["scoreboard"] = scoreboard(seed=request.seed, on_progress=on_progress)
@@ -71,8 +73,8 @@ def run_faults(request: FaultsRequest, on_progress: Progress) -> dict[str, Any]:
         from training.faults.live import LiveCampaign, run_live_campaign
 
         with quiet():
-            campaign = LiveCampaign(request.minutes, request.live, request.seed)
-            result["live"] = run_live_campaign(campaign, on_progress)
+            real = LiveCampaign(request.minutes, request.live, request.seed)
+            result["live"] = run_live_campaign(real, on_progress)
     if request.write is not None:
         write_docs(request.write, outcome, result)
     problems = result["live"]["problems"] if result["live"] else []
@@ -95,8 +97,9 @@ def summary_lines(result: Mapping[str, Any]) -> list[str]:
         found = [f"{'found' if one['found'] else 'MISSED':7} {one['mutant']}" for one in result["mutants"]]
         return [*found, f"{sum(one['found'] for one in result['mutants'])} of {len(found)} broken controllers found"]
     lines = [
-        f"{result['episodes']} episodes of {result['hazards']} hazards, {result['periods']} periods, "
-        f"{result['optimizations']} changes; {result['violations']} violations of {result['invariants']} invariants",
+        f"{result['episodes']} episodes of {result['hazards']} hazards ({result['pairs']} of two faults at once), "
+        f"{result['periods']} periods, {result['optimizations']} changes; "
+        f"{result['violations']} violations of {result['invariants']} invariants",
         f"{result['deaths']} deaths of the controller, everything restored within {result['worst_revert_seconds']:g} s",
         *(f"VIOLATION {one['invariant']}: {one['detail']}\n  {one['reproduce']}" for one in result["violated"]),
     ]
@@ -118,6 +121,8 @@ def live_lines(live: Mapping[str, Any]) -> list[str]:
         f"excluded as a component's own crash: {live['excluded']['failed']:.0f} of {live['excluded']['requests']:.0f}",
         f"  {live['optimizations']} optimizations, not rolled back "
         + ("none ended" if ratio is None else f"{ratio:.1%} ({low:.1%} to {high:.1%})"),
+        f"  of {live['rolled_back']} rolled back, {live['rolled_back_near_faults']} ended in a fault or within 10 s "
+        f"of its end, which is {live['time_near_faults_ratio']:.0%} of the time",
         f"  opportunity to applied, p99: {live['opportunity_to_applied_p99_seconds']:.2f} s",
         f"  own CPU {live['own_cpu_ratio']:.2%} of a core, {live['own_cpu_ratio_without_starts']:.2%} without starts; "
         f"controller and warden {mebibytes:.1f} MiB",
@@ -154,11 +159,12 @@ def _hazard_table(outcome: Outcome, result: Mapping[str, Any]) -> str:
     lines = ["| hazard | faults | episodes | violations |", "|---|---|---|---|"]
     for hazard, title in HAZARDS.items():
         titles = "; ".join(one.title for one in faults_of(hazard))
-        broken = sum(one.hazard == hazard for one in outcome.violations)
+        broken = sum(hazard in one.hazard.split(JOINT) for one in outcome.violations)
         lines.append(f"| {hazard} {title} | {titles} | {outcome.episodes[hazard]} | {broken} |")
     lines.append(
-        f"\n{result['episodes']} episodes, {result['periods']} periods, {result['optimizations']} changes, "
-        f"{result['deaths']} deaths of the controller; everything restored within {result['worst_revert_seconds']:g} s."
+        f"\n{result['episodes']} episodes, {result['pairs']} of them of two faults at once, "
+        f"{result['periods']} periods, {result['optimizations']} changes, {result['deaths']} deaths of the controller; "
+        f"everything restored within {result['worst_revert_seconds']:g} s."
     )
     return "\n".join(lines)
 

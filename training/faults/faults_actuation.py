@@ -13,6 +13,7 @@ from telemetry.metrics import Snapshot
 from training.faults.faults_policies import spoil
 from training.faults.hazards import fault
 from training.faults.host import Misbehaviour
+from training.faults.monitors import BADLY_BROKEN
 from training.faults.world import World
 
 FEW_ROLLBACKS = ControllerConfig(rollbacks_per_hour=4)
@@ -24,7 +25,7 @@ HEALTHY = {
     "ingest_lag_seconds": 0.5,
 }
 BROKEN = {
-    "serving_within_slo_ratio": 0.05,
+    "serving_within_slo_ratio": BADLY_BROKEN,
     "serving_accuracy_ratio": 0.1,
     "serving_model_age_seconds": 60.0,
     "ingest_lag_seconds": 20.0,
@@ -140,9 +141,11 @@ def tuning_breaks_an_slo(world: World) -> None:
         values = {**HEALTHY, "serving_arrivals_per_second": steady}
         controller = world.controller
         trial = None if controller is None else controller.trials.running.get("serving")
-        if trial is not None and trial.role == "tuning" and len(trial.baseline) >= 2:
+        if controller is not None and trial is not None and trial.role == "tuning" and len(trial.baseline) >= 2:
             values["serving_within_slo_ratio"] = BROKEN["serving_within_slo_ratio"]
-            world.notes.broken_at.setdefault(trial.id, world.clock())
+            # Another fault may have let it look broken before: then the change has broken nothing.
+            if not any(controller.trials.judge.broken(period) for period in trial.baseline):
+                world.notes.broken_at.setdefault(trial.id, world.clock())
         return with_values(world, snapshot, values)
 
     world.bend(range(world.periods + 1), bend)

@@ -158,6 +158,18 @@ def wall_clock_jumps(world: World) -> None:
 
 
 @fault("H14")
+def clock_jumps_in_a_timed_pause(world: World) -> None:
+    """An operator pauses for some seconds, and the wall clock jumps meanwhile: the pause is as long as it was meant."""
+    spell = world.spell(5, 15)
+    # Half a period more: the last period of the spell is decided at its end.
+    seconds = (len(spell) + 0.5) * world.spec.control_period_seconds
+    jump = float(world.rng.choice([-3600.0, 3600.0, 86400.0]))
+    world.at(spell.start, lambda: world.command("pause", repr(world.wall_clock() + seconds)))
+    world.at(spell.start + int(world.rng.integers(1, len(spell))), lambda: world.jump(jump))
+    world.at(spell.stop, lambda: world.ends_by_itself("pause"))
+
+
+@fault("H14")
 def host_suspended(world: World) -> None:
     """The host sleeps for an hour; when it wakes, leases have run out and readings are old."""
     world.at(world.spell().start, lambda: world.suspend(3600.0))

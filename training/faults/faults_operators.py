@@ -11,7 +11,9 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
+from controller import commands
 from controller.access import Tokens
+from controller.decision import Mode
 from controller.face import COMMANDS, application
 from envs.spec import SpecError, SystemSpec
 from training.faults.hazards import fault
@@ -56,6 +58,25 @@ def operator_switches_modes(world: World) -> None:
     for period in world.spell(5, 20):
         mode = str(world.rng.choice(["off", "shadow", "act"]))
         world.at(period, lambda mode=mode: world.command("mode", mode))  # type: ignore[misc]
+
+
+@fault("H15")
+def operator_switches_modes_of_workloads(world: World) -> None:
+    """An operator gives workloads modes of their own, from one rung to another, and approves some of what waits."""
+    rungs, workloads = [str(mode) for mode in Mode], list(world.spec.workloads)
+
+    def approve() -> None:
+        waiting = [] if world.controller is None else list(world.controller.kernel.adviser.waiting.values())
+        for advice in waiting:
+            commands.write_atomically(world.directory / f"{commands.APPROVE}{advice.move.id}", "")
+            world.notes.approved.add(advice.move.id)
+
+    for period in world.spell(15, 30):
+        name, mode = f"mode.{world.rng.choice(workloads)}", str(world.rng.choice(rungs))
+        if world.rng.random() < 0.4:
+            world.at(period, lambda name=name, mode=mode: world.command(name, mode))  # type: ignore[misc]
+        if world.rng.random() < 0.4:
+            world.at(period, approve)
 
 
 @fault("H15")
@@ -112,7 +133,7 @@ def _narrow(knob: dict[str, Any], share: float) -> None:
 def hostile_command_files(world: World) -> None:
     """Somebody writes random bytes, absurd values, folders and links where operators' commands are read."""
     rng = world.rng
-    names = ["mode", "pins", "pause", "rollback", "revert", "kill"]
+    names = ["mode", "mode.serving", "pins", "pause", "rollback", "revert", "kill"]
 
     def attack() -> None:
         name = str(rng.choice(names))
@@ -123,7 +144,7 @@ def hostile_command_files(world: World) -> None:
         ]  # fmt: skip
         if path.is_dir():
             path.rmdir()
-        if rng.random() < 0.1 and name in ("mode", "pins", "pause"):
+        if rng.random() < 0.1 and name in ("mode", "mode.serving", "pins", "pause"):
             path.unlink(missing_ok=True)
             path.mkdir()
             return

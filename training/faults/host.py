@@ -12,6 +12,7 @@ import numpy as np
 
 from controller.actuators.actuator import ActuatorError, Capability
 from controller.actuators.choose import Actuators
+from controller.actuators.versions import Versions
 from controller.components import Component
 from controller.live_plant import READ_BACK_PERIODS, LivePlant
 from controller.plant_events import Event, EventKind
@@ -75,7 +76,9 @@ class FileActuator:
         defaults: knob -> value.
         clock: seconds.
         misbehaviour: shared with the faults.
-        writes: every write is noted there, before it is made.
+        on_write: every write of the controller is told to it, before it is made.
+        set_at: knob -> version of its last change, shared by all hands, as a component counts them; None for limits of
+            the kernel, which counts nothing.
     """
 
     def __init__(
@@ -86,8 +89,10 @@ class FileActuator:
         clock: Callable[[], float],
         misbehaviour: Misbehaviour,
         on_write: Callable[[Write], None],
+        set_at: dict[str, str] | None = None,
     ) -> None:
         self.workload, self.knobs, self.path = workload, tuple(defaults), path
+        self._set_at, self._versions = set_at, Versions()
         self._clock, self.misbehaviour, self._on_write = clock, misbehaviour, on_write
         self._late: list[tuple[float, dict[str, float]]] = []
         if not path.exists():
@@ -100,7 +105,15 @@ class FileActuator:
 
     def read(self) -> dict[str, float]:
         """What is in force."""
+        if self._set_at is not None:
+            self._versions.saw(_newest(self._set_at), {name: self._set_at.get(name, "sim-0") for name in self.knobs})
         return {name: float(value) for name, value in json.loads(self.path.read_text()).items()}
+
+    def set_elsewhere(self) -> set[str]:
+        """What other hands have set since the last call."""
+        found = self._versions.elsewhere()
+        self._versions.forget()
+        return found
 
     def apply(self, values: Mapping[str, float]) -> dict[str, float]:
         """Set, or misbehave.
@@ -121,9 +134,9 @@ class FileActuator:
             asked = {name: does.bends(value) for name, value in asked.items()}
         if does.partial:
             first = next(iter(asked))
-            self.write({**before, first: asked[first]})
+            self.write({first: asked[first]})
             raise ActuatorError(f"{self.workload}: only {first} was set")
-        self.write(before | asked)
+        self.write(asked)
         return self.read()
 
     def carry_out_late(self) -> None:
@@ -131,11 +144,15 @@ class FileActuator:
         for due, values in list(self._late):
             if due <= self._clock():
                 self._late.remove((due, values))
-                self.write(self.read() | values)
+                self.write(values)
 
     def write(self, values: Mapping[str, float]) -> None:
-        """Put values in force, whoever wants them."""
-        self.path.write_text(json.dumps(dict(values)))
+        """Put values in force for whoever holds this actuator."""
+        self.path.write_text(json.dumps(self.read() | dict(values)))
+        if self._set_at is not None:
+            newest = f"sim-{int(_newest(self._set_at).removeprefix('sim-')) + 1}"
+            self._set_at |= dict.fromkeys(values, newest)
+            self._versions.wrote(newest, values)
 
     def attach(self, component: Component) -> None:
         """Nothing to do."""
@@ -166,6 +183,7 @@ class Rig:
         on_write: called before each write.
         delay_periods: by how many periods a setting reaches the system late.
         cpu_seconds: that the simulation itself has used.
+        set_at: version of the last change of each knob that a component counts.
         delivered: the values that the controller was last given to read; empty if there was nothing.
     """
 
@@ -180,6 +198,7 @@ class Rig:
     on_write: Callable[[Write], None] = lambda write: None
     delay_periods: int = 0
     cpu_seconds: float = 0.0
+    set_at: dict[str, str] = field(default_factory=dict)
     delivered: np.ndarray = field(default_factory=lambda: np.empty(0))
     _pending: list[np.ndarray] = field(default_factory=list)
 
@@ -188,12 +207,13 @@ class Rig:
 
     def actuators(self) -> list[FileActuator]:
         """One for the CPU and one for the component's own knobs of each workload, over the same files each time."""
-        made = []
+        made, counts = [], {"allocation": None, "tuning": self.set_at}
         for workload in self.spec.workloads:
             for role in ("allocation", "tuning"):
                 own = {k.name: k.default for k in self.spec.knobs if (k.workload, k.role) == (workload, role)}
                 path = self.directory / f"{workload}-{role}.json"
-                made.append(FileActuator(workload, path, own, self.clock, self.misbehaviour[workload], self._note))
+                does = self.misbehaviour[workload]
+                made.append(FileActuator(workload, path, own, self.clock, does, self._note, counts[role]))
         return made
 
     @property
@@ -210,7 +230,7 @@ class Rig:
         for actuator in self.actuators():
             own = {name: value for name, value in knobs.items() if name in actuator.knobs}
             if own:
-                actuator.write(actuator.read() | own)
+                actuator.write(own)
 
     def advance(self, seconds: float) -> Snapshot:
         """Let time pass for the system, under what is in force."""
@@ -279,6 +299,10 @@ class SimulatedHost(LivePlant):
                 actuator.write(defaults)
                 self._in_force(actuator.read())
         self._events.append(Event(EventKind.RESTARTED, workload, f"{workload} was restarted"))
+
+
+def _newest(set_at: Mapping[str, str]) -> str:
+    return max(set_at.values(), key=lambda version: int(version.removeprefix("sim-")), default="sim-0")
 
 
 def missing(message: str) -> Callable[[Snapshot], Snapshot]:

@@ -16,7 +16,9 @@ import numpy as np
 
 from controller.commands import JOURNAL
 from controller.guard import GuardConfig
+from controller.journal import Journal
 from envs.spec import SystemSpec
+from telemetry.processes import boot_seconds
 from telemetry.workload import generate_demand
 from testbed.capacity import measure_capacity
 from testbed.launcher import Testbed
@@ -24,7 +26,7 @@ from testbed.processes import answers
 from training.excite import MEAN_EVENTS_PER_SECOND
 from training.faults.live_controller import LiveController, left_groups, request, trimtab
 from training.faults.live_faults import WORKLOADS, LiveFault, Scene, Undo, live_faults
-from training.faults.live_measures import AFTER_SECONDS, OwnCost, Requests, optimization_figures
+from training.faults.live_measures import AFTER_SECONDS, OwnCost, Requests, optimization_figures, rollbacks_near_faults
 from training.faults.live_proxy import LyingProxy
 from training.live import replay
 from training.references import load_references
@@ -126,7 +128,7 @@ class _Run:
 
     def inject(self, fault: LiveFault, now: float) -> None:
         """Let it happen."""
-        self.fault = fault.name
+        self.fault, begin = fault.name, boot_seconds()
         before = len(self.scene.reverts)
         if fault.breaks:
             self.excused[fault.breaks] = float("inf")
@@ -135,7 +137,13 @@ class _Run:
             self.undo = (now + fault.seconds, undo)
         seconds = [seconds for _, seconds in self.scene.reverts[before:]]
         self.told.append(
-            {"fault": fault.name, "hazard": fault.hazard, "revert_seconds": seconds[0] if seconds else None}
+            {
+                "fault": fault.name,
+                "hazard": fault.hazard,
+                "boot_seconds": begin,
+                "seconds": fault.seconds,
+                "revert_seconds": seconds[0] if seconds else None,
+            }
         )
 
     def _follow_restarts(self, now: float) -> None:
@@ -241,6 +249,7 @@ def _figures(run: _Run, seconds: float, campaign: LiveCampaign) -> dict[str, Any
     requests, journal = run.requests, run.scene.state_dir / JOURNAL
     killed = [s for how, s in run.scene.reverts if how == "killed"]
     stopped = [s for how, s in run.scene.reverts if how == "stopped"]
+    spells = [(one["boot_seconds"], one["boot_seconds"] + one["seconds"]) for one in run.told]
     return {
         "seconds": seconds,
         "faults": run.told,
@@ -250,12 +259,12 @@ def _figures(run: _Run, seconds: float, campaign: LiveCampaign) -> dict[str, Any
         "failed_by_fault": requests.by_fault,
         "excluded": {"requests": requests.own_sent, "failed": requests.own_failed},
         **optimization_figures(journal),
+        **rollbacks_near_faults(Journal.records(journal), spells),
         **run.cost.figures(seconds),
         "worst_revert_seconds_killed": max(killed, default=None),
         "worst_revert_seconds_stopped": max(stopped, default=None),
         "controller_starts": run.scene.controller.starts,
         "small_disk": run.scene.small_disk,
-        "clock_jump": "not tried: it needs faketime, or would move the clock of the whole host",
         "journal": _replayed(run.scene.state_dir),
     }
 

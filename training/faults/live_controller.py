@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from controller.commands import write_atomically
 from controller.lease import read_lease
 from telemetry.processes import process_start, process_tree
 
 ROOT = Path(__file__).resolve().parents[2]
 TICKS = os.sysconf("SC_CLK_TCK")
+JUMPING_CLOCK = Path(__file__).parent / "jumping_clock"
+"""Folder of a `sitecustomize` that shifts the wall clock of one process."""
 PARTS = {"controller.policy_host": "policy host", "controller.warden": "warden"}
 REVERT_PATIENCE_SECONDS = 30.0
 
@@ -34,6 +37,7 @@ class LiveController:
 
     def __init__(self, command: Sequence[str], state_dir: Path, log: Path) -> None:
         self._command, self.state_dir, self._log = list(command), state_dir, log
+        self._clock_jump = log.with_suffix(".clock")
         self._process: subprocess.Popen[bytes] | None = None
         self.starts = 0
 
@@ -41,6 +45,13 @@ class LiveController:
     def pid(self) -> int:
         """Of the process; 0 while there is none."""
         return self._process.pid if self._process is not None and self._process.poll() is None else 0
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What it is started in: this project's code, and a wall clock that `jump` can set."""
+        path = os.pathsep.join((str(JUMPING_CLOCK), str(ROOT)))
+        clock = {"TRIMTAB_CLOCK_JUMP": str(self._clock_jump.resolve())}
+        return {**os.environ, **clock, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
     def keep_alive(self) -> bool:
         """Start it if it does not run; whether it was started."""
@@ -52,7 +63,7 @@ class LiveController:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+                env=self.environment,
                 start_new_session=True,
             )
         self.starts += 1
@@ -86,6 +97,10 @@ class LiveController:
             self._process.kill()
             self._process.wait()
         return lease
+
+    def jump(self, seconds: float) -> None:
+        """From now on its wall clock, and that of what it starts, is off by so many seconds; 0 puts it right again."""
+        write_atomically(self._clock_jump, repr(seconds))
 
     def stop(self) -> int:
         """SIGTERM, and SIGKILL if it does not end; its exit status."""

@@ -106,6 +106,7 @@ def live_faults(small_disk: bool) -> list[LiveFault]:
         LiveFault("ingest killed", "H3", _kill("ingest")),
         LiveFault("metrics late", "H1", _lie("late"), 10.0),
         LiveFault("training stopped", "H3", _stop("training"), 5.0),
+        LiveFault("wall clock jumps", "H14", _jump_clock, 20.0),
     ]
     if small_disk:
         faults.insert(3, LiveFault("disk full", "H17", _fill_disk, 12.0))
@@ -179,6 +180,12 @@ def _kill_both(scene: Scene) -> None:
     scene.controller.signal("controller", signal.SIGSTOP)  # or it would start another warden
     scene.controller.signal("warden", signal.SIGKILL)
     scene.controller.kill()
+
+
+def _jump_clock(scene: Scene) -> Undo:
+    """The wall clock of the controller's process is set, and set right again later."""
+    scene.controller.jump(float(scene.rng.choice([-3600.0, 3600.0, 86400.0])))
+    return lambda: scene.controller.jump(0.0)
 
 
 def _lie(lie: str) -> Callable[[Scene], Undo]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,8 @@ SENT, RESPONSES = "load_requests_sent_total", "load_responses_total"
 AFTER_SECONDS = 5.0
 """After a component answers again, requests that were sent before may still fail: their deadline is two seconds, and a
 fresh server has connections to take up and a queue to work off."""
+NEAR_SECONDS = 10.0
+"""What is rolled back until so long after a fault is told apart: as long as the longest trial."""
 START_SECONDS = 5.0
 """After a start of the controller its use of the processor is told apart: a Python process loads numpy once."""
 
@@ -124,6 +127,32 @@ def optimization_figures(path: Any) -> dict[str, Any]:
         "kept_of_judged_ratio_ci": wilson(found.kept, judged),
         "opportunity_to_applied_p99_seconds": found.opportunity_to_applied_p99_seconds,
     }
+
+
+def rollbacks_near_faults(
+    records: Iterable[Mapping[str, Any]], spells: Sequence[tuple[float, float]]
+) -> dict[str, int | float]:
+    """How many of the rolled-back changes ended while a fault lasted or soon after it, and in what share of the time.
+
+    Faults explain no more of the rollbacks than their share of the time, if the two have nothing to do with each other.
+
+    Args:
+        records: of a journal.
+        spells: when each fault began and ended, seconds since the host was started.
+    """
+    times, rolled_back = [], []
+    for record in records:
+        if record.get("kind") == "decision":
+            times.append(_near(record["time"], spells))
+            rolled_back += [times[-1] for v in record["verdicts"] if v["outcome"] == "rolled_back"]
+    return {
+        "rolled_back_near_faults": sum(rolled_back),
+        "time_near_faults_ratio": sum(times) / len(times) if times else float("nan"),
+    }
+
+
+def _near(seconds: float, spells: Sequence[tuple[float, float]]) -> bool:
+    return any(begin <= seconds <= end + NEAR_SECONDS for begin, end in spells)
 
 
 def wilson(successes: int, trials: int, z: float = 1.96) -> list[float]:

@@ -6,9 +6,12 @@ import http.client
 import re
 import threading
 import time
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+STATE = ("ETag", "If-Match", "Trimtab-Fence")
+"""Headers by which a component refuses stale writers; uvicorn answers in lower case, which `getheader` reads alike."""
 LIES = ("truth", "tenfold", "nan", "garbage", "nothing", "late")
 _NUMBER = re.compile(rb"^(\w[^#\n]*?) ([0-9.eE+-]+)$", re.MULTILINE)
 
@@ -32,30 +35,41 @@ class LyingProxy:
         self._server.shutdown()
         self._server.server_close()
 
-    def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
-        """What the component answers, bent while a lie is told."""
+    def answer(
+        self, method: str, path: str, body: bytes, asked: Mapping[str, str]
+    ) -> tuple[int, bytes, dict[str, str]]:
+        """What the component answers, bent while a lie is told: status, body, and of the headers those of `STATE`.
+
+        Args:
+            method: of HTTP.
+            path: asked for.
+            body: sent.
+            asked: headers of the request.
+        """
         lie = self.lie if path == "/metrics" else "truth"
         if lie == "nothing":
-            return 503, b""
+            return 503, b"", {}
         if lie == "garbage":
-            return 200, b"\xff\xfe<html>[[[ 1 2 3 nan"
+            return 200, b"\xff\xfe<html>[[[ 1 2 3 nan", {}
         if lie == "late":
             time.sleep(2.0)
         address = urlsplit(self.target)
         connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=5.0)
         try:
-            connection.request(method, path, body or None, {"Content-Type": "application/json"} if body else {})
+            headers = {name: asked[name] for name in ("Content-Type", *STATE) if asked.get(name)}
+            connection.request(method, path, body or None, headers)
             response = connection.getresponse()
             status, content = response.status, response.read()
+            told = {name: value for name in STATE if (value := response.getheader(name))}
         except (OSError, http.client.HTTPException):
-            return 502, b""
+            return 502, b"", {}
         finally:
             connection.close()
         if lie == "tenfold":
             content = _NUMBER.sub(lambda hit: hit[1] + b" " + repr(10.0 * float(hit[2])).encode(), content)
         elif lie == "nan":
             content = _NUMBER.sub(lambda hit: hit[1] + b" NaN", content)
-        return status, content
+        return status, content, told
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         proxy = self
@@ -65,9 +79,11 @@ class LyingProxy:
 
             def do_GET(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                status, content = proxy.answer(self.command, self.path, body)
+                status, content, told = proxy.answer(self.command, self.path, body, dict(self.headers.items()))
                 try:
                     self.send_response(status)
+                    for name, value in told.items():
+                        self.send_header(name, value)
                     self.send_header("Content-Length", str(len(content)))
                     self.end_headers()
                     self.wfile.write(content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from controller.decision import Decision, Mode
 from controller.replay import audit
 from controller.shield import Reason
 from controller.trial import Outcome, Trial
+from training.faults.mode_rules import fallen, is_large, mode_of, ordered_mode, still_as_high
 from training.faults.world import Seen, World
 
 Monitor = Callable[[World, Seen], str | None]
@@ -20,6 +22,8 @@ Monitor = Callable[[World, Seen], str | None]
 TOLERANCE = 1e-6
 HARD_PERIODS = 2
 """Within which a change that breaks an SLO badly has to be taken back (E2), from its first bad reading."""
+BADLY_BROKEN = 0.05
+"""Share of requests within their SLO at which it is badly broken, as the faults let it be read."""
 OWN_SERIES = 200
 OWN_RECORD_BYTES = 65536
 
@@ -112,7 +116,8 @@ def nothing_taken_while_blind(world: World, seen: Seen) -> str | None:
 @invariant("O1")
 def long_blindness_restores_what_was_found(world: World, seen: Seen) -> str | None:
     """After the time allowed without readings, everything is as it was found at start."""
-    first = next((s.now for s in reversed(world.seen) if not _was_blind(world, s)), None)
+    # A controller that slept beyond its lease begins anew from what the warden restored: nothing was blind meanwhile.
+    first = next((s.now for s in reversed(world.seen) if not _was_blind(world, s) or _begins_anew(s)), None)
     if seen.decision is None or seen.decision.mode is not Mode.ACT or world.notes.lied:
         return None
     begin = world.seen[0].now if first is None else first
@@ -248,6 +253,8 @@ def what_others_set_is_left_alone(world: World, seen: Seen) -> str | None:
     """A knob that another hand has set keeps that value for the time that it is yielded."""
     if seen.decision is None or world.controller is None:
         return None
+    if any("last known good setting, by the operator" in reason.detail for reason in seen.decision.reasons):
+        return None  # he wants everything back, and that is an order, not a policy's wish
     for name, (at, value) in world.notes.edits.items():
         index = world.spec.knob_index(name)
         young = seen.now - at < world.config.yield_seconds
@@ -262,12 +269,18 @@ def a_bad_change_is_taken_back_at_once(world: World, seen: Seen) -> str | None:
     """A change that breaks an SLO badly is rolled back within two periods of the first bad reading."""
     if seen.decision is None or world.notes.lied:
         return None
-    decisions = [s.decision for s in world.seen if s.decision is not None]
-    back = {v.trial.id for d in decisions for v in d.verdicts if v.outcome is Outcome.ROLLED_BACK}
+    # Of this controller's life: what an earlier one had on trial was taken back when it died.
+    periods = [(s, s.decision) for s in world.seen[world.lives[-1][0] :] if s.decision is not None]
+    back = {v.trial.id for _, d in periods for v in d.verdicts if v.outcome is Outcome.ROLLED_BACK}
+    metric = world.catalogue.index("serving_within_slo_ratio")
     for id, since in world.notes.broken_at.items():
-        bad = seen.now - since
-        if id not in back and bad > (HARD_PERIODS - 1) * world.spec.control_period_seconds + TOLERANCE:
-            return f"{id} broke an SLO badly {bad:.0f} s ago and was not rolled back"
+        # A reading that another fault hides, or that contradicts others and is not believed, tells nothing.
+        bad = [(s, d) for s, d in periods if s.now >= since and d.snapshot.values[metric] <= BADLY_BROKEN]
+        if not bad or id in back or any(_restoring(d) or _begins_anew(s) or not d.mode.changes for s, d in bad):
+            continue
+        seconds = seen.now - bad[0][0].now
+        if seconds > (HARD_PERIODS - 1) * world.spec.control_period_seconds + TOLERANCE:
+            return f"{id} broke an SLO badly {seconds:.0f} s ago and was not rolled back"
     return None
 
 
@@ -302,33 +315,48 @@ def a_rollback_is_in_force(world: World, seen: Seen) -> str | None:
                 continue
             if world.controller is not None and world.spec.knob_names[knob] in world.controller.pins:
                 continue
-            if not np.isclose(seen.after[knob], value) and not _restoring(seen.decision):
+            # A fraction of an integer knob, set by a lying actuator, is no value that the shield lets out (D1).
+            allowed = np.rint(value) if world.spec.knobs[knob].integer else value
+            if not np.isclose(seen.after[knob], allowed) and not _restoring(seen.decision):
                 return f"{verdict.trial.id} was rolled back, but {world.spec.knob_names[knob]} is {seen.after[knob]:g}"
     return None
 
 
 @invariant("E4")
 def rollbacks_within_budget(world: World, seen: Seen) -> str | None:
-    """With more rollbacks within an hour than allowed, the mode falls by itself."""
-    if seen.decision is None or world.controller is None or world.controller.mode is not Mode.ACT:
+    """With more rollbacks within an hour than allowed, a mode falls by itself: the system's, or a workload's."""
+    if seen.decision is None or world.controller is None or not seen.decision.mode.changes:
         return None
-    begin = world.lives[-1][0]
-    count = sum(
-        verdict.outcome is Outcome.ROLLED_BACK and "operator" not in verdict.reason
-        for s in world.seen[begin:]
-        if s.decision is not None and s.now > seen.now - 3600.0
-        for verdict in s.decision.verdicts
-    )
+    count: Counter[str] = Counter()  # of workloads, since their mode fell
+    for decision in [s.decision for s in world.seen[world.lives[-1][0] :] if s.decision is not None]:
+        ours = [v for v in decision.verdicts if v.outcome is Outcome.ROLLED_BACK and "operator" not in v.reason]
+        count.update(v.trial.workload for v in ours if decision.time > seen.now - 3600.0)
+        for workload in fallen(decision):
+            del count[workload]
+    acting = {workload: n for workload, n in count.items() if mode_of(seen.decision, workload).changes}
     allowed = world.config.rollbacks_per_hour
-    return f"{count} rollbacks within an hour, {allowed} allowed, and still acting" if count > allowed else None
+    if sum(acting.values()) > allowed:
+        return f"{sum(acting.values())} rollbacks within an hour, {allowed} allowed, and no mode fell"
+    still = still_as_high(seen.decision, world.controller.modes_in_force)
+    return f"the mode of {', '.join(still)} has not fallen" if still else None
 
 
 @invariant("L12")
-def only_mode_act_changes_anything(world: World, seen: Seen) -> str | None:
-    """In `off` and `shadow`, nothing is tried."""
-    if seen.decision is None or world.ordered.get("mode", Mode.ACT) == Mode.ACT:
+def nothing_goes_beyond_the_modes(world: World, seen: Seen) -> str | None:
+    """Nothing new in `off` and `shadow`, nothing unapproved in `advise`, small steps in `canary`, for each workload."""
+    if seen.decision is None:
         return None
-    return f"{seen.decision.opened[0].id} begins in mode {seen.decision.mode}" if seen.decision.opened else None
+    for trial in seen.decision.opened:
+        mode = ordered_mode(world, trial.workload)
+        unapproved = mode is Mode.ADVISE and trial.id not in world.notes.approved
+        if not mode.changes or unapproved or (mode is Mode.CANARY and is_large(world, seen.decision, trial)):
+            return f"{trial.id} of {trial.workload} begins in mode {mode}"
+    for one in seen.writes:
+        new = [] if one.comes_back else [knob for knob in world.spec.knobs if knob.name in one.write.values]
+        for workload in {knob.workload for knob in new if not ordered_mode(world, knob.workload).changes}:
+            if not _restoring(seen.decision) and not world.ordered.get("pins"):
+                return f"{one.write.values} is set while {workload} is held"
+    return None
 
 
 @invariant("A5")
@@ -410,6 +438,10 @@ def _blind(world: World, seen: Seen) -> str:
 
 def _was_blind(world: World, seen: Seen) -> bool:
     return seen.alive and bool(_blind(world, seen))
+
+
+def _begins_anew(seen: Seen) -> bool:
+    return seen.decision is not None and bool(seen.decision.inputs.get("lost"))
 
 
 def _cores(world: World, setting: np.ndarray) -> float:

@@ -115,6 +115,13 @@ MUTANTS = (
         faults=("second_writer_fights", "second_writer"),
     ),
     Mutant(
+        "does not see who sets what is in force already",
+        ("what_others_set_is_left_alone",),
+        ("H9",),
+        breakages.compares_values_alone,
+        faults=("second_writer_fights",),
+    ),
+    Mutant(
         "the warden takes nothing back",
         ("a_dead_controller_leaves_nothing",),
         ("H12", "H9"),
@@ -142,9 +149,16 @@ MUTANTS = (
     ),
     Mutant(
         "operators are not heard",
-        ("the_kill_switch_holds", "paused_means_no_change", "pins_are_never_fought", "only_mode_act_changes_anything"),
+        ("the_kill_switch_holds", "paused_means_no_change", "pins_are_never_fought", "nothing_goes_beyond_the_modes"),
         ("H15",),
         breakages.deaf,
+    ),
+    Mutant(
+        "workloads have no mode of their own",
+        ("nothing_goes_beyond_the_modes",),
+        ("H15",),
+        breakages.modes_of_workloads_are_nothing,
+        faults=("operator_switches_modes_of_workloads",),
     ),
     Mutant(
         "a decision hangs on something that the journal does not hold",

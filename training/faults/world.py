@@ -19,6 +19,7 @@ from agents.heuristics.fallback import fallback_policy
 from agents.policy import Policy
 from controller import commands
 from controller.config import ControllerConfig
+from controller.deadlines import Deadlines
 from controller.decision import Decision, Mode
 from controller.guard import GuardError
 from controller.infeasible_file import InfeasibleFile
@@ -131,13 +132,14 @@ class Notes:
         revert_seconds: from each death to everything being restored.
         stopped: whether it was stopped and not killed, so that its lease has to run out first.
         lied: whether an actuator was told to set other values than asked, or late.
-        edits: knob -> (seconds, value) of the last edit by another hand.
+        edits: knob -> (seconds, value) of the last edit by another hand, as long as it is in force.
         harmful: whether from now on each change of serving's tuning breaks the SLO badly.
         broken_at: trial id -> seconds of its first bad reading.
-        wardenless: whether no warden is left either.
+        wardenless: whether no warden is left either, and nobody to start one.
         left_behind: what the next controller did not restore before it began; empty if it did.
         two_writers: whether a second controller could begin beside the first.
         intruder: a command over HTTP that was obeyed though nobody may give it; empty if none was.
+        approved: changes that an operator said yes to.
     """
 
     died_at: float | None = None
@@ -151,6 +153,7 @@ class Notes:
     left_behind: str = ""
     two_writers: bool = False
     intruder: str = ""
+    approved: set[str] = field(default_factory=set)
 
 
 class World:
@@ -170,6 +173,7 @@ class World:
         self.clock, self.wall_offset = VirtualClock(), 0.0
         self.notes = Notes()
         self.seen: list[Seen] = []
+        self.journal: WatchedJournal
         self.lives: list[tuple[int, int]] = []
         """(first period, number of decisions that the journal must hold) of each controller."""
         self._actions: dict[int, list[Callable[[], None]]] = defaultdict(list)
@@ -238,7 +242,9 @@ class World:
         except GuardError:
             process.end()
             raise
+        guard.lease.full = self.guard is not None and self.guard.lease.full
         self.process, self.guard = process, guard
+        self._stopped_until = -1  # that was another process
         if not self.notes.wardenless:
             self._note_revert()
         elif np.array_equal(self.rig.in_force, self.found):
@@ -246,7 +252,9 @@ class World:
         if self.notes.died_at is not None and not self.notes.stopped:
             self.notes.left_behind = "a new controller begins, and what the last one left is not restored"
         self.notes.died_at, self.notes.wardenless = None, False
+        journal_full = bool(self.lives) and self.journal.full  # a full disk stays full
         self.journal = WatchedJournal(self.directory / "journal.jsonl")
+        self.journal.full = journal_full
         self.host = SimulatedHost(self.rig)
         self.controller = self.setup.controller(
             self.host,
@@ -260,11 +268,15 @@ class World:
             wall_clock=self.wall_clock,
         )
         cost, overseer = OwnCost(dict, clock=self.clock), Overseer(Operation(), self.controller)
-        self.files = CommandFiles(self.directory, self.controller, self.host, cost, overseer)
+        deadlines = Deadlines(self.clock, self.wall_clock)
+        self.files = CommandFiles(self.directory, self.controller, self.host, cost, overseer, deadlines)
+        if self.ordered.get("pause"):
+            del self.ordered["pause"]  # one with an end, which a new controller takes over from the wall clock
         self.controller.heed = self.files.obey
         known = self.controller.kernel.infeasible
         self.infeasible = InfeasibleFile(self.directory, known, self.clock, self.wall_clock)
         self.found = self.rig.in_force
+        self.notes.edits.clear()  # whose hand set what is found, a new controller cannot know
         self.lives.append((len(self.seen), 0))
         self.setup.prepare(self)
 
@@ -276,6 +288,7 @@ class World:
         """`kill -9` between two periods."""
         if self.controller is None or self.guard is None or self.process is None:
             return
+        self.notes.wardenless |= self.guard.warden is None  # killed a moment ago, and not started anew yet
         self.controller = None
         self.journal.close()
         self.guard.let_go()
@@ -283,7 +296,10 @@ class World:
         self.notes.died_at, self.notes.stopped = self.clock(), False
 
     def stop(self, periods: int) -> None:
-        """SIGSTOP, and SIGCONT so many periods later."""
+        """SIGSTOP, and SIGCONT so many periods later; nothing where none runs."""
+        if self.controller is None:
+            return
+        self.notes.wardenless |= self.guard is not None and self.guard.warden is None
         self._stopped_until = len(self.seen) + periods
         self.notes.died_at, self.notes.stopped = self.clock(), True
 
@@ -296,17 +312,18 @@ class World:
         if self.guard is not None:
             self.guard.warden = None
             self.guard.warden_may_start = not for_good
-            self.notes.wardenless = for_good
+            # Who would start it anew is stopped or dead himself, and what is in force waits for him or his successor.
+            self.notes.wardenless = for_good or self.notes.died_at is not None
 
     def edit(self, knob: str, value: float) -> None:
-        """Another hand sets a knob, now. Setting what is in force already changes nothing that anybody could see."""
-        changes = self.rig.in_force[self.spec.knob_index(knob)] != value
+        """Another hand sets a knob, now. The kernel does not tell who sets a limit to what is in force already."""
+        shows = self.rig.in_force[self.spec.knob_index(knob)] != value or knob in self.rig.set_at
         self.rig.put(**{knob: value})
-        if changes:
+        if shows:
             self.notes.edits[knob] = (self.clock(), value)
 
     def command(self, name: str, text: str) -> None:
-        """An operator's command, as a file that appears whole: pause, mode, pins, kill, revert, rollback."""
+        """An operator's command, as a file that appears whole: pause, mode, mode.serving, pins, kill and the like."""
         commands.write_atomically(self.directory / self.command_file(name), text)
         self.ordered[name] = text
 
@@ -315,18 +332,25 @@ class World:
         (self.directory / self.command_file(name)).unlink(missing_ok=True)
         self.ordered.pop(name, None)
 
+    def ends_by_itself(self, name: str) -> None:
+        """From now on a command is not to be in force, though nobody has withdrawn it."""
+        self.ordered.pop(name, None)
+
     @staticmethod
     def command_file(name: str) -> str:
-        """Its name in the state directory."""
-        return str(getattr(commands, name.upper()))
+        """Its name in the state directory; `mode.serving` is that of a workload."""
+        command, _, workload = name.partition(".")
+        return str(getattr(commands, command.upper())) + (f".{workload}" if workload else "")
 
     def jump(self, seconds: float) -> None:
         """The wall clock jumps."""
         self.wall_offset += seconds
 
     def suspend(self, seconds: float) -> None:
-        """The host sleeps; the warden is the first to wake."""
+        """The host sleeps; the warden is the first to wake. What a dead controller left is not awaited meanwhile."""
         self.clock.now += seconds
+        if self.notes.died_at is not None:
+            self.notes.died_at += seconds
         if self.guard is not None:
             self.guard.look()
 
@@ -356,11 +380,14 @@ class World:
         before = self.rig.in_force
         for name, value in zip(self.spec.knob_names, before, strict=True):
             self._was_in_force[name].add(float(value))
+            if self.notes.edits.get(name, (0.0, value))[1] != value:
+                del self.notes.edits[name]  # a restart or the warden has taken it back: nothing is left to be respected
         self._writes = []
         self.journal.written, self.journal.refused = [], 0
         runs = self.controller is not None and period >= self._stopped_until
         if runs and self.notes.stopped:
             self.notes.died_at, self.notes.stopped = None, False
+            self.notes.wardenless = self.guard is not None and not self.guard.warden_may_start
         # Not by way of the instance: a mutant may have put something else there.
         problem = (SimulatedGuard.problem(self.guard) or "") if runs and self.guard is not None else ""
         decision, error = self._run() if runs else (None, "")

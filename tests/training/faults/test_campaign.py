@@ -9,15 +9,36 @@ import pytest
 from training.faults.campaign import Campaign, CampaignError, as_json, plan, quiet, run_campaign, run_episode
 from training.faults.hazards import HAZARDS, Fault, faults_of
 from training.faults.mutants import MUTANTS, mutated
+from training.faults.pairs import fault_named
 from training.faults.world import reference_setup
 
 ALL = [fault for hazard in HAZARDS for fault in faults_of(hazard)]
+FOUND_ONCE = [
+    ("actuator_sets_another_value", 90270),
+    ("second_writer+component_killed", 804),
+    ("second_writer+host_restarted", 832),
+    ("host_suspended+own_cost_under_churn", 402),
+    ("warden_killed+old_leader_wakes", 130165),
+    ("tuning_breaks_an_slo+all_zero", 130273),
+    ("torn_journal+second_writer_fights", 130324),
+    ("operator_edits+operator_takes_everything_back", 130542),
+]
+"""Faults and seeds of violations that longer campaigns found."""
 
 
 @pytest.mark.parametrize("fault", ALL, ids=[f"{fault.hazard}-{fault.name}" for fault in ALL])
 def test_no_invariant_breaks_whatever_goes_wrong(fault: Fault) -> None:
     with quiet():
         outcome = run_episode(reference_setup(), fault, seed=11)
+    assert [str(violation) for violation in outcome.violations] == []
+
+
+@pytest.mark.parametrize(("name", "seed"), FOUND_ONCE, ids=[f"{name}-{seed}" for name, seed in FOUND_ONCE])
+def test_what_a_campaign_once_found_stays_mended(name: str, seed: int) -> None:
+    fault = fault_named(name, tuple(HAZARDS))
+    assert fault is not None
+    with quiet():
+        outcome = run_episode(reference_setup(), fault, seed)
     assert [str(violation) for violation in outcome.violations] == []
 
 
@@ -38,14 +59,14 @@ def test_the_same_seed_gives_the_same_episode() -> None:
 
 
 def test_hazards_and_their_faults_take_turns() -> None:
-    episodes = plan(Campaign(episodes=2 * len(HAZARDS)))
+    episodes = plan(Campaign(episodes=2 * len(HAZARDS), pairs=0.0))
     assert [fault.hazard for fault, _ in episodes] == 2 * list(HAZARDS)
     assert [seed for _, seed in episodes] == list(range(2 * len(HAZARDS)))
 
 
 def test_a_violation_tells_how_to_see_it_again() -> None:
     mutant = next(mutant for mutant in MUTANTS if mutant.title == "no lease")
-    outcome = run_campaign(Campaign(episodes=1, seed=5, hazards=("H12",)), mutated(mutant))
+    outcome = run_campaign(Campaign(episodes=1, seed=5, hazards=("H12",), pairs=0.0), mutated(mutant))
     violation = next(one for one in outcome.violations if one.invariant == "lease_before_every_write")
     assert violation.reproduce == (
         f"trimtab bench faults --hazards H12 --fault {violation.fault} --seed {violation.seed} --episodes 1"

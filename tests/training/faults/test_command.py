@@ -15,7 +15,15 @@ from training.faults.hazards import HAZARDS
 from training.faults.monitors import INVARIANTS
 
 ROOT = Path(__file__).resolve().parents[3]
-EMPTY = {"episodes": 0, "periods": 0, "optimizations": 0, "deaths": 0, "worst_revert_seconds": 0.0, "scoreboard": []}
+EMPTY = {
+    "episodes": 0,
+    "pairs": 0,
+    "periods": 0,
+    "optimizations": 0,
+    "deaths": 0,
+    "worst_revert_seconds": 0.0,
+    "scoreboard": [],
+}
 MARKS = "".join(
     f"<!-- faults:{name} -->\nOLD TABLE\n<!-- faults:end -->\n" for name in ("hazards", "invariants", "scoreboard")
 )

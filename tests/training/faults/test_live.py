@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import http.server
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from telemetry.processes import boot_seconds
 from training.faults.hazards import HAZARDS
-from training.faults.live_controller import request, restored
+from training.faults.live_controller import LiveController, request, restored
 from training.faults.live_faults import live_faults
-from training.faults.live_measures import Requests, wilson
+from training.faults.live_measures import Requests, rollbacks_near_faults, wilson
 from training.faults.live_proxy import LyingProxy
 
 PAGE = b'# HELP x\nload_requests_sent_total 100.0\nload_responses_total{outcome="ok"} 90.0\n'
@@ -79,6 +83,31 @@ def test_failures_count_against_trimtab_unless_the_component_itself_is_down(monk
     assert requests.availability == 0.99
     assert (requests.own_sent, requests.own_failed) == (50, 40)
     assert requests.by_fault == {"disk full": 1}
+
+
+def test_rollbacks_during_a_fault_or_soon_after_it_are_told_apart() -> None:
+    def decision(time: float, *outcomes: str) -> dict[str, object]:
+        return {"kind": "decision", "time": time, "verdicts": [{"outcome": outcome} for outcome in outcomes]}
+
+    records = [
+        {"kind": "start"}, decision(99.0, "rolled_back"), decision(100.0, "keep"), decision(125.0, "rolled_back"),
+        decision(125.5, "rolled_back", "rolled_back"),
+    ]  # fmt: skip
+    found = rollbacks_near_faults(records, [(100.0, 115.0)])
+    assert found == {"rolled_back_near_faults": 1, "time_near_faults_ratio": 0.5}
+
+
+def test_the_wall_clock_of_a_controller_jumps_and_the_clock_since_boot_does_not(tmp_path: Path) -> None:
+    controller = LiveController([], tmp_path, tmp_path / "log")
+    controller.jump(-3600.0)
+    program = (
+        "import time; from telemetry.processes import boot_seconds; print(time.time(), time.time_ns(), boot_seconds())"
+    )
+    told = subprocess.run([sys.executable, "-c", program], env=controller.environment, capture_output=True, check=True)
+    wall, nanoseconds, boot = map(float, told.stdout.split())
+    assert abs(time.time() - 3600.0 - wall) < 60.0
+    assert abs(nanoseconds / 1e9 - wall) < 60.0
+    assert abs(boot_seconds() - boot) < 60.0
 
 
 def test_wilsons_interval_is_that_of_the_book() -> None:
