@@ -19,7 +19,7 @@ ENVIRONMENT = {
 def become(module: str, argument: str, environment: Mapping[str, str] = ENVIRONMENT) -> None:
     """Go on as `python -m module argument`, in the same process. Returns only where the system cannot do that.
 
-    The command line with what it brings would cost 15 MiB for good.
+    What the command line brings would stay in memory for good.
     """
     root = str(Path(__file__).parents[1])
     found = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
