@@ -5,6 +5,7 @@ A component that could not be read, or whose counters were reset, gives NaN for 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ ACCURACY_SECONDS = 15.0
 """Time constant of the accuracy's exponential average: at 50 labels a second, a standard deviation of about 0.02."""
 DEMAND_SECONDS = 10.0
 """Time constant of training's demand: data arrives in shards, several seconds apart."""
+_key = functools.cache(series_key)
+"""The few dozen series that are looked up in each period."""
 SCRAPED_AT = "trimtab_scraped_at_seconds"
 """Series that tells when a component's answer was there, on the plant's clock."""
 OUTCOMES = ("ok", "rejected", "timeout", "error")
@@ -38,18 +41,16 @@ class Interval:
 
     def seconds(self, component: str) -> float:
         """Time between a component's two answers: one that is short of CPU answers late, and counts until it does."""
-        return self.gauge(component, SCRAPED_AT) - self.before.values.get(
-            series_key(SCRAPED_AT, component=component), NAN
-        )
+        return self.gauge(component, SCRAPED_AT) - self.before.values.get(_key(SCRAPED_AT, component=component), NAN)
 
     def gauge(self, component: str, name: str) -> float:
         """A level at the end; NaN where missing."""
-        value = self.after.values.get(series_key(name, component=component), NAN)
+        value = self.after.values.get(_key(name, component=component), NAN)
         return value if math.isfinite(value) else NAN
 
     def growth(self, component: str, name: str, **labels: str) -> float:
         """How much a counter grew; NaN where missing or reset."""
-        return counter_delta(self.before, self.after, series_key(name, **labels, component=component))
+        return counter_delta(self.before, self.after, _key(name, **labels, component=component))
 
     def rate(self, component: str, name: str, **labels: str) -> float:
         """Growth of a counter per second; NaN where missing or reset."""
@@ -218,7 +219,7 @@ def _process(interval: Interval, component: str) -> dict[str, float]:
 
 def _cores(interval: Interval, component: str) -> float:
     """By the kernel's clock where the process runs on this host; else as the component counts, in ticks of 10 ms."""
-    series = series_key("process_cpu_clock_seconds_total", group=component)
+    series = _key("process_cpu_clock_seconds_total", group=component)
     growth = counter_delta(interval.before, interval.after, series)
     seconds = interval.after.time - interval.before.time
     if math.isfinite(growth) and seconds > 0:
@@ -229,11 +230,17 @@ def _cores(interval: Interval, component: str) -> float:
 def _host_cpu(interval: Interval) -> float:
     """Share of the host's processor time that was not idle."""
     idle, total = 0.0, 0.0
-    for series in interval.after.values:
-        if series.startswith("node_cpu_seconds_total{"):
+    for series in _processor_series(interval.after.names):
+        if series in interval.after.values:
             growth = counter_delta(interval.before, interval.after, series)
             # Idle time as the kernel shows it may step back by a tick; such a processor tells nothing this period.
             total += growth
             if 'mode="idle"' in series or 'mode="iowait"' in series:
                 idle += growth
     return float(np.clip(1.0 - idle / total, 0.0, 1.0)) if total > 0 else NAN
+
+
+@functools.lru_cache(maxsize=2)
+def _processor_series(names: tuple[str, ...]) -> list[str]:
+    """Those of the host's processors. Names stay the same sweep after sweep."""
+    return [series for series in names if series.startswith("node_cpu_seconds_total{")]
