@@ -125,6 +125,8 @@ def second_controller(world: World) -> None:
     """A second controller is started on the same system; it must not begin."""
 
     def begin() -> None:
+        if world.controller is None:
+            return  # another fault has killed the first: this one would be its successor
         kept = (world.process, world.guard, world.controller, world.host, world.journal, world.found)
         try:
             world.start()

@@ -22,6 +22,7 @@ FOUND_ONCE = [
     ("tuning_breaks_an_slo+all_zero", 130273),
     ("torn_journal+second_writer_fights", 130324),
     ("operator_edits+operator_takes_everything_back", 130542),
+    ("second_controller+killed_between_periods", 151988),
 ]
 """Faults and seeds of violations that longer campaigns found."""
 
