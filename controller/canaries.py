@@ -107,7 +107,7 @@ class Canaries:
         for workload, trial in list(self.running.items()):
             values = dict(paired[workload].knobs) if workload in paired else {}
             if all(end.move is not trial.move for end in ends) and len(values) != len(trial.move.knobs):
-                ends.append(CanaryEnd(trial.move, "the canaries are not ready any more, or have other knobs"))
+                ends.append(CanaryEnd(trial.move, "canaries and rest cannot be held against each other any more"))
         for end in ends:
             del self.running[end.move.workload]
         return ends

@@ -27,6 +27,8 @@ class CanaryStage:
         infeasible: learns what did not take force.
     """
 
+    STATE: tuple[str, ...] = ()
+
     def __init__(
         self, spec: SystemSpec, canaries: Canaries, shield: Shield, trials: Trials, infeasible: Infeasible
     ) -> None:
@@ -52,15 +54,19 @@ class CanaryStage:
         return [end.move for end in ends if end.promoted]
 
     def hold_back(self, plan: Plan, admission: Admission, shown: Collection[str]) -> Admission:
-        """Hold back what has to be tried on canaries, and try it there; capacity for a workload does not wait."""
+        """Hold back what has to be tried on canaries, and try it there; capacity for a workload does not wait.
+
+        Nor does what is set from outside, which canaries cannot have for themselves.
+        """
         moves, refusals, setting = [], list(admission.refusals), plan.setting
         for move in admission.moves:
+            own = [knob for knob in move.knobs if self._spec.knobs[knob].actuator == "component"]
             # What an operator has approved, in mode advise, is made as it was shown.
             waits = move.workload in plan.inputs.paired and plan.modes[move.workload] in (Mode.CANARY, Mode.ACT)
-            if move.adds or move.workload in shown or not waits:
+            if move.adds or move.workload in shown or not (waits and own):
                 moves.append(move)
                 continue
-            knobs = tuple(knob for knob in move.knobs if setting[knob] != plan.undone[knob])
+            knobs = tuple(knob for knob in own if setting[knob] != plan.undone[knob])
             values = tuple(float(setting[knob]) for knob in knobs)
             setting[list(move.knobs)] = plan.undone[list(move.knobs)]
             if not knobs:

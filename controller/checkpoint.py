@@ -12,7 +12,7 @@ from controller.period import array_of, numbers
 from envs.spec import SystemSpec
 
 KIND = "checkpoint"
-YOUNGER = frozenset({"canaries"})
+YOUNGER = frozenset({"canaries", "recoverability"})
 """Parts that journals of former versions do not know: nothing was remembered of them."""
 
 
@@ -76,5 +76,8 @@ def _budgets_of(part: Remembers) -> tuple[str, ...]:
 
 
 def _parts(kernel: Kernel) -> dict[str, Remembers]:
-    names = ("shield", "arbiter", "trials", "adviser", "canary", "canaries", "recovery", "infeasible", "budgets")
+    names = (
+        "shield", "recoverability", "arbiter", "trials", "adviser", "canary", "canaries", "recovery", "infeasible",
+        "budgets",
+    )  # fmt: skip
     return {"kernel": kernel, **{name: getattr(kernel, name) for name in names}}

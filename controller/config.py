@@ -9,6 +9,7 @@ from typing import Any
 from controller.competence import CompetenceConfig
 from controller.decision import Mode
 from controller.prescale import PrescaleConfig
+from controller.recoverability import RecoverabilityConfig
 from controller.shield import ShieldConfig
 from controller.trial import TrialConfig
 
@@ -25,6 +26,8 @@ class ControllerConfig:
     """How the policies are held against their fallback; not at all by default."""
     prescale: PrescaleConfig = field(default_factory=PrescaleConfig)
     """When forecasts raise a grant."""
+    recoverability: RecoverabilityConfig = field(default_factory=RecoverabilityConfig)
+    """What may be taken from a workload."""
     yield_seconds: float = 60.0
     """How long a knob is left alone after somebody else changed it. Default: a minute to think, or to pin it."""
     blind_seconds: float = 120.0
@@ -69,7 +72,8 @@ class ControllerConfig:
         """
         bounds = {name: (float(low), float(high)) for name, (low, high) in plain["bounds"].items()}
         modes = {workload: Mode(mode) for workload, mode in plain.get("modes", {}).items()}  # none in older journals
-        config: ControllerConfig = _filled(cls(), {**plain, "bounds": bounds, "modes": modes})
+        before = {"recoverability": {"enabled": False}}  # in journals of controllers that had none
+        config: ControllerConfig = _filled(cls(), {**before, **plain, "bounds": bounds, "modes": modes})
         return config
 
 

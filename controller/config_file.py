@@ -24,6 +24,7 @@ MAY_BE_ZERO = frozenset({
     "settle_periods", "cooldown_seconds", "reversals_per_hour", "reversal_burst", "margin", "suspicious_share",
     "load_tolerance", "hard_breach", "backoff_seconds", "longest_backoff_seconds", "yield_seconds", "holdout_share",
     "rollbacks_per_hour", "least_slo_attainment", "least_attainment_seconds", "bounds", "chance", "alarm",
+    "takeover_seconds",
 })  # fmt: skip
 """Where 0 has a meaning. Elsewhere it is refused: a window of no period has no mean."""
 
@@ -92,6 +93,7 @@ def _checked(plain: Mapping[str, Any], spec: SystemSpec) -> ControllerConfig:
         raise ConfigError("trial.least_baseline_periods is 1; at least 2, or the baseline has no spread")
     shares = {f"trial.{name}": getattr(trial, name) for name in ("harm_alpha", "keep_alpha", "suspicious_share")}
     shares |= {"trial.burn.budget": trial.burn.budget, "competence.alpha": config.competence.alpha}
+    shares["recoverability.quantile"] = config.recoverability.quantile
     for name, share in {**shares, "least_slo_attainment": config.least_slo_attainment}.items():
         if share >= 1.0:
             raise ConfigError(f"{name} is {share:g}; it is a share, below 1")

@@ -16,6 +16,11 @@ from envs.spec import Slo, SystemSpec
 from telemetry.metrics import Snapshot
 
 
+def slo_owners(spec: SystemSpec) -> tuple[str | None, ...]:
+    """The workload that answers for each SLO, by the name of its metric; None for one that is nobody's."""
+    return tuple(next((w for w in spec.workloads if slo.metric.startswith(f"{w}_")), None) for slo in spec.slos)
+
+
 class Judge:
     """Turns what was measured around a change into a verdict; keeps nothing.
 
@@ -29,8 +34,7 @@ class Judge:
         self._objective = Objective(spec)
         self._workloads: list[str] = list(spec.workloads)
         self._wanted = spec.catalogue.indices([o.wanted for o in spec.workloads.values()])
-        owners = [next((w for w in self._workloads if slo.metric.startswith(f"{w}_")), None) for slo in spec.slos]
-        self._slo_owner: tuple[str | None, ...] = tuple(owners)
+        self._slo_owner = slo_owners(spec)
         self._slo_metrics = spec.catalogue.indices([slo.metric for slo in spec.slos])
         self._ages = np.array([_is_age(slo, spec.control_period_seconds) for slo in spec.slos], dtype=bool)
 

@@ -24,6 +24,7 @@ from controller.modes import highest, modes_in_force
 from controller.period import Aftermath, Effect, Inputs, Plan
 from controller.plant_events import EventKind
 from controller.prescale import lifted
+from controller.recoverability import Recoverability
 from controller.recovery import Recovery
 from controller.shield import Reason, Refusal, Shield, pinned_setting
 from controller.trial import Outcome
@@ -56,7 +57,8 @@ class Kernel:
 
     def __init__(self, spec: SystemSpec, config: ControllerConfig, found: np.ndarray, run_id: str) -> None:
         self.spec, self.config, self.run_id = spec, config, run_id
-        self.shield = Shield(spec, config.shield, config.bounds)
+        self.recoverability = Recoverability(spec, config.recoverability, config.trial.reaction_periods)
+        self.shield = Shield(spec, config.shield, config.bounds, self.recoverability)
         self.arbiter = Arbiter(spec)
         self.trials = Trials(spec, config.trial, run_id)
         self.adviser = Adviser(self.trials.next_id)
@@ -167,6 +169,7 @@ class Kernel:
     def _configure(self, config: ControllerConfig) -> None:
         self.config, self.shield.config = config, config.shield
         self.trials.configure(config.trial)
+        self.recoverability.configure(config.recoverability, config.trial.reaction_periods)
 
     def _bound(self, plan: Plan) -> None:
         """Narrow the bounds of all knobs but those that are held, or left to somebody else for a while."""
@@ -182,6 +185,7 @@ class Kernel:
         if inputs.lost:
             self._end_trials(plan, list(self.trials.running), inputs.lost)
             self.trials.forget(inputs.now)
+        self.recoverability.observe(inputs.snapshot)
         plan.verdicts += self.trials.observe(inputs.snapshot, inputs.before)
         over = [w for w in self.trials.running if not inputs.mode.changes or w in plan.left]
         self._end_trials(plan, over, f"mode {inputs.mode if not inputs.mode.changes else Mode.OFF}")

@@ -31,6 +31,7 @@ from controller.recorder import Recorder
 from controller.replicas import PlantWithReplicas, replica_metrics
 from controller.shield import Reason, Refusal
 from controller.success import SuccessRate, success_of
+from controller.takeover import Takeover
 from controller.trial import Outcome
 from controller.validity import doubts, validity_of
 from envs.plant import Plant, PlantError
@@ -108,6 +109,7 @@ class Controller:
         """Issues that are foretold within the hour, and have not expired."""
         self.recent = Recent(self.spec, outlook=True)
         self._prescaler = Prescaler(self.spec, self.config.prescale)
+        self._takeover = Takeover(self.config.recoverability, self.config.trial.reaction_periods)
         self._opportunities = Opportunities(self.spec)
         run_id = datetime.datetime.fromtimestamp(wall_clock(), datetime.UTC).strftime("%Y%m%dT%H%M%S")
         self.kernel = Kernel(self.spec, self.config, plant.setting, run_id)
@@ -194,6 +196,7 @@ class Controller:
         """Other limits and windows from the next period on."""
         self.config = self._config_wanted = config
         self._prescaler.config = config.prescale
+        self._takeover.configure(config.recoverability, config.trial.reaction_periods)
 
     def note(self, condition: str, detail: str | None) -> None:
         """Tell of a condition that the loop does not see itself; see `Conditions.note`."""
@@ -326,11 +329,19 @@ class Controller:
         if self._mode is Mode.OFF or not self.recent.full:
             return Proposals()
         self.proposer.relieved = self.competence.relieved(self._clock())
+        self.proposer.takeover = self._takeover.reason(self._starved(before), self._clock())
         proposals = self.proposer.propose(self.recent, before)
         detail = "; ".join(reason.detail for reason in proposals.reasons) or None
         self.conditions.note("fallback", detail, self._clock())
         self.conditions.note("retraining asked for", self.proposer.retraining, self._clock())
         return proposals
+
+    def _starved(self, before: np.ndarray) -> list[str]:
+        """Workloads that were out of their SLOs and short of CPU in the period before, as far as it is ours."""
+        last = self.trials.last
+        if last is None or not last.complete or not self._mode.changes:
+            return []
+        return self.kernel.recoverability.starved(self.trials.judge.broken(last), before)
 
     def _inputs(self, snapshot: Snapshot, before: np.ndarray, proposals: Proposals, lost: str) -> Inputs:
         """All that this period is decided from; what operators asked for once is asked for no more."""

@@ -59,6 +59,8 @@ class Proposer:
         self.on_fallback: set[Role] = set()
         self.relieved = ""
         """Why no policy is asked, but the fallback of each role; empty if they are."""
+        self.takeover = ""
+        """Why the fallback hands out the resources, where there is one; empty if the policy does."""
         guards = {role: guard for role, policy in self.policies.items() if (guard := guard_of(policy)) is not None}
         self.novelty = {role: NoveltyWatch(guard) for role, guard in guards.items()}
         """Of the policies that know what they were made with."""
@@ -114,6 +116,8 @@ class Proposer:
         """Why an observation is not shown to the role's policy; None if it may be."""
         if self.relieved:
             return Refusal(Reason.FALLBACK, f"{role}: {self.relieved}")
+        if self.takeover and role is Role.ALLOCATION and role in self.fallback:
+            return Refusal(Reason.FALLBACK, f"{role}: {self.takeover}")
         missing = _missing(self.tasks[role], observation)
         if missing is not None:
             invalid = np.isfinite(observation).mean() < VALID_SHARE

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from controller.cost import CostGate
+from controller.recoverability import Recoverability
 from envs.scaling import KnobScaling
 from envs.spec import SystemSpec
 from telemetry.metrics import Snapshot
@@ -27,6 +28,7 @@ class Reason(StrEnum):
     OUT_OF_BOUNDS = "out_of_bounds"
     STEP_LIMIT = "step_limit"
     CPU_SUM = "cpu_sum"
+    UNRECOVERABLE = "unrecoverable"
     STALE = "stale"
     MISSING = "missing"
     COOLDOWN = "cooldown"
@@ -107,6 +109,7 @@ class Shield:
         spec: knobs, metrics and cores.
         config: the limits.
         bounds: see `narrow`.
+        recoverability: what may be taken from workloads; None for anything.
     """
 
     STATE = BUDGETS = ("_motion", "_changed_at")
@@ -116,8 +119,9 @@ class Shield:
         spec: SystemSpec,
         config: ShieldConfig | None = None,
         bounds: Mapping[str, tuple[float, float]] | None = None,
+        recoverability: Recoverability | None = None,
     ) -> None:
-        self.spec, self.config = spec, config or ShieldConfig()
+        self.spec, self.config, self._recoverability = spec, config or ShieldConfig(), recoverability
         self._scaling = KnobScaling(spec.knobs)
         self.narrow(bounds or {})
         self._cost = CostGate(spec)
@@ -185,6 +189,7 @@ class Shield:
             self._hold_in_cooldown(setting, current, now, reasons)
             self._hold_flapping(setting, current, now, reasons)
             self._hold_costly(setting, current, snapshot, reasons)
+            self._hold_unrecoverable(setting, current, reasons)
         self._limit_cpu(setting, current, reasons)
         return np.where(_differs(setting, current), setting, current), reasons
 
@@ -301,6 +306,13 @@ class Shield:
             if objection:
                 setting[knob] = current[knob]
                 reasons.append(Refusal(Reason.COST, objection))
+
+    def _hold_unrecoverable(self, setting: np.ndarray, current: np.ndarray, reasons: list[Refusal]) -> None:
+        if self._recoverability is None:
+            return
+        # What is led into narrower bounds is so by the operator's order.
+        setting[:], lines = self._recoverability.held(setting, current, self._high, self.outside(current))
+        reasons += [Refusal(Reason.UNRECOVERABLE, line) for line in lines]
 
     def _limit_cpu(self, setting: np.ndarray, current: np.ndarray, reasons: list[Refusal]) -> None:
         """Cut what was raised until the grants fit; what was held or lowered stays."""

@@ -81,6 +81,11 @@ class TrialConfig:
     """Pause of a workload's role after a rollback; doubled by each further one, forgotten after a success."""
     longest_backoff_seconds: float = 600.0
 
+    @property
+    def reaction_periods(self) -> int:
+        """Periods from a change until its harm is seen and taken back, at the latest in ordinary cases."""
+        return self.settle_periods + self.watch_periods
+
 
 @dataclass(frozen=True)
 class Period:

@@ -6,10 +6,11 @@ from the time a request should have left. A slow system cannot make its own load
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -74,14 +75,16 @@ class LoadGenerator:
 
     Args:
         base: the base samples.
-        serving_url: where requests go.
+        serving_urls: where requests go, to each replica in turn.
         events_port: where events go.
         metrics: what is counted.
     """
 
-    def __init__(self, base: digits.Digits, serving_url: str, events_port: int, metrics: LoadMetrics) -> None:
+    def __init__(
+        self, base: digits.Digits, serving_urls: Sequence[str], events_port: int, metrics: LoadMetrics
+    ) -> None:
         self._base = base
-        self._predict_url = URL(f"{serving_url}/predict")
+        self._predict_urls = itertools.cycle([URL(f"{url}/predict") for url in serving_urls])
         self._metrics = metrics
         self._sender = EventSender(HOST, events_port)
         self._session: aiohttp.ClientSession | None = None
@@ -174,7 +177,7 @@ class LoadGenerator:
             raise RuntimeError("open() comes before play()")
         try:
             async with asyncio.timeout(max(0.0, intended + DEADLINE_SECONDS - time.monotonic())):
-                async with self._session.post(self._predict_url, data=body) as response:
+                async with self._session.post(next(self._predict_urls), data=body) as response:
                     content = await response.read()
             if response.status != 200:
                 return OUTCOMES.get(response.status, "error"), None
@@ -185,10 +188,10 @@ class LoadGenerator:
             return "error", None
 
 
-def application(state_dir: Path, serving_url: str, events_port: int) -> Starlette:
+def application(state_dir: Path, serving_urls: Sequence[str], events_port: int) -> Starlette:
     """The ASGI application."""
     registry = new_registry()
-    generator = LoadGenerator(digits.load(state_dir), serving_url, events_port, LoadMetrics(registry))
+    generator = LoadGenerator(digits.load(state_dir), serving_urls, events_port, LoadMetrics(registry))
 
     async def replay(request: Request) -> Response:
         body = await json_object(request)
@@ -215,9 +218,11 @@ def application(state_dir: Path, serving_url: str, events_port: int) -> Starlett
 
 
 def main() -> None:
-    """Command line: `python -m testbed.load --port P --state-dir DIR --serving-url URL --events-port E`."""
+    """Command line: `python -m testbed.load --port P --state-dir DIR --serving-url URL... --events-port E`."""
     arguments_of = parser(str(__doc__))
-    arguments_of.add_argument("--serving-url", required=True, help="base URL of the serving component")
+    arguments_of.add_argument(
+        "--serving-url", required=True, nargs="+", help="base URL of serving, or of each of its replicas"
+    )
     arguments_of.add_argument("--events-port", type=int, required=True, help="TCP port of ingest on 127.0.0.1")
     arguments = arguments_of.parse_args()
     hold_lifeline(arguments)

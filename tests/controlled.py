@@ -113,8 +113,8 @@ class FakeComponent:
     Attributes:
         metrics: series -> value, as `/metrics` shows them.
         knobs: name -> value.
-        behaviour: "good", "error" (500), "garbage", "slow" (never answers), "refuses" (422 to changes), "conflict" (409
-            to changes), "dies" (when it has taken a change) or "gone" (closes every connection).
+        behaviour: "good", "error" (500), "garbage", "slow" (never answers), "refuses" (422 to changes), "conflict"
+            (409 to changes), "dies" (when it has taken a change) or "gone" (closes every connection).
         least_step: what it rounds a change up to; 0 takes it as it is.
         requests: method and path of each request, and the body of changes.
     """

@@ -433,6 +433,24 @@ def bench_verdicts_command(
             console().print(table)
 
 
+@bench_app.command("recover")
+def bench_recover_command(
+    episodes: Annotated[int, typer.Option(help="Systems under each policy.", min=2)] = 12,
+    demands: Annotated[Literal["train", "validation", "test"], typer.Option(help="Which days.")] = "test",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """What it does and costs that only as much is taken as can be made good: with policies that mean harm, too."""
+    import logging
+
+    from training.bench_recover import RecoverBudget, bench_recover, recover_table
+
+    logging.getLogger("controller").setLevel(logging.ERROR)  # thousands of simulated troubles are no news
+    with progress_bar("living", as_json) as bar:
+        result = bench_recover(budget=RecoverBudget(episodes, demands=demands, seed=seed), on_progress=bar)
+    print_json(result) if as_json else console().print(recover_table(result))
+
+
 @bench_app.command("guard")
 def bench_guard_command(
     policy: Annotated[Path | None, typer.Option(help="Folder with allocation/ and tuning/; default: shipped.")] = None,

@@ -46,11 +46,11 @@ class HttpKnobs:
         self._component, self._deadline, self._clock = component, deadline, clock
         self._found: dict[str, float] | None = None
         self._in_force: dict[str, float] = {}
-        self.answers = True
-        """Whether the newest request was answered, be it with a refusal."""
         self.token: Callable[[], int] = lambda: 0
         self.newest_token = 0
         self._versions, self._told, self._refuses = Versions(), "", False
+        self.answers = True
+        """Whether the newest request was answered, be it with a refusal."""
 
     def probe(self) -> Capability:
         """Asks for the knobs and looks whether all of ours are among them."""

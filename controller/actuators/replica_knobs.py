@@ -50,26 +50,6 @@ class ReplicaKnobs:
         self.tried: dict[str, float] = {}
         """Knobs that the canaries have otherwise, while a change is tried on them."""
 
-    @property
-    def token(self) -> Callable[[], int]:
-        """Tells our fencing token, which each change carries to every replica; 0 for none."""
-        return next(iter(self._each.values())).token
-
-    @token.setter
-    def token(self, token: Callable[[], int]) -> None:
-        for one in self._each.values():
-            one.token = token
-
-    @property
-    def newest_token(self) -> int:
-        """The highest that a replica was last seen to know; 0 if none knows any."""
-        return max(one.newest_token for one in self._each.values())
-
-    def set_elsewhere(self) -> set[str]:
-        """The knobs that somebody else was seen to set on a ready replica since the last call, whatever to."""
-        found = {name: one.set_elsewhere() for name, one in self._each.items()}
-        return {knob for name in self.members.ready for knob in found[name]}
-
     def probe(self) -> Capability:
         """Asks all replicas; one that does not answer now joins later."""
         try:
@@ -107,6 +87,7 @@ class ReplicaKnobs:
 
         Raises:
             ActuatorError: which replica failed, why, and how many were brought back.
+            SetElsewhere: the same, where somebody has set a knob of one after we read it.
         """
         if not self._agreed:
             self.read()
@@ -132,6 +113,9 @@ class ReplicaKnobs:
         Raises:
             ActuatorError: one of them did not take it; the others were brought back.
         """
+        foreign = set(values).difference(self.knobs)
+        if foreign:
+            raise ActuatorError(f"{self.workload} has no knob {min(foreign)!r}; it has {', '.join(self.knobs)}")
         names = [name for name in self.members.canaries if name in self.members.ready]
         wanted = values or {knob: self._agreed[knob] for knob in self.tried}
         former = {name: {knob: self._agreed[knob] for knob in wanted} for name in names}
@@ -169,7 +153,27 @@ class ReplicaKnobs:
         missing = self.behind(name)
         if missing:
             raise ActuatorError(f"{name} did not take {_told(missing)}")
+        self._each[name].set_elsewhere()  # who has set it while it was out is overwritten now
         self.members.join(name)
+
+    @property
+    def token(self) -> Callable[[], int]:
+        """Tells our fencing token, the same for all replicas."""
+        return next(iter(self._each.values())).token
+
+    @token.setter
+    def token(self, token: Callable[[], int]) -> None:
+        for one in self._each.values():
+            one.token = token
+
+    @property
+    def newest_token(self) -> int:
+        """The highest that a replica has seen."""
+        return max(one.newest_token for one in self._each.values())
+
+    def set_elsewhere(self) -> set[str]:
+        """The knobs that somebody else was seen to set since the last call, on any ready replica."""
+        return {knob for name in self.members.ready for knob in self._each[name].set_elsewhere()}
 
     def revert_steps(self) -> list[Step]:
         """Of every replica that ever answered."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from controlled import ScriptedPolicy
 from controller.canaries import Paired
+from controller.checkpoint import checkpoint_record, kernel_of, memory
 from controller.journal import Journal
 from controller.loop import Controller
 from controller.period import Effect, Inputs
@@ -230,6 +232,15 @@ def test_added_capacity_does_not_wait_for_canaries(
     assert plant.setting[plant.spec.knob_index("serving_cpu_cores")] > 0.5
 
 
+def test_what_is_set_from_outside_is_not_for_canaries(
+    controller: Controller, plant: ReplicatedToy, allocator: ScriptedPolicy
+) -> None:
+    allocator.wanted = {"serving_cpu_cores": 0.2}
+    controller.step()
+    assert plant.tries == []
+    assert plant.setting[plant.spec.knob_index("serving_cpu_cores")] < 0.5
+
+
 @pytest.mark.clause("A1")
 def test_what_is_tried_stands_in_the_journal_before(
     wanting: Controller, plant: ReplicatedToy, journal: Journal
@@ -253,6 +264,17 @@ def test_canaries_replay_bit_for_bit(
     found = replay(Journal.records(journal.path))
     assert found.problem == ""
     assert found.periods == 127
+
+
+@pytest.mark.clause("D7")
+def test_a_running_canary_stands_in_checkpoints(wanting: Controller, plant: ReplicatedToy) -> None:
+    wanting.step()
+    wanting.step()
+    assert wanting.kernel.canaries.running["serving"].since
+    record = json.loads(json.dumps(checkpoint_record(wanting.kernel, "now")))
+    assert memory(kernel_of(record)) == memory(wanting.kernel)
+    del record["memory"]["canaries"]  # as former versions wrote it
+    assert kernel_of(record).canaries.running == {}
 
 
 def test_a_record_without_replicas_is_read_as_before() -> None:

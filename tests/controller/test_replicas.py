@@ -302,6 +302,11 @@ def test_a_canary_that_does_not_take_a_change_is_told(plant: LivePlant, replicas
     assert plant.tried == {}
 
 
+def test_canaries_have_no_knobs_that_are_set_from_outside(plant: LivePlant) -> None:
+    with pytest.raises(PlantError, match="serving has no knob 'serving_cpu_cores'; it has serving_batch_size"):
+        plant.try_on("serving", {"serving_cpu_cores": 0.3})
+
+
 @pytest.mark.parametrize("end", ["restore", "close"])
 def test_canaries_get_back_what_was_found(plant: LivePlant, replicas: list[FakeComponent], end: str) -> None:
     plant.try_on("serving", {KNOB: 16.0})

@@ -19,6 +19,9 @@ from controller.runner import load_policies, run_controller
 from controller.shield import Reason, ShieldConfig
 from controller.trial import TrialConfig
 from envs.spec import Role, SystemSpec
+from refusing import make_refusing
+
+__all__ = ["make_refusing"]
 
 PERIOD_SECONDS = 0.02
 
@@ -130,6 +133,26 @@ def test_controller_changes_a_live_system_and_puts_everything_back(fast_spec, he
     kinds = [record["kind"] for record in Journal.read(tmp_path / "journal.jsonl")]
     assert kinds.count("decision") == len(decisions)
     assert kinds.count("intent") == sum(decision.changed for decision in decisions)
+
+
+@pytest.mark.clause("A5")
+def test_a_controller_outranks_those_that_its_components_have_seen(fast_spec, healthy, tmp_path, make_refusing):
+    own = {k.name: k.default for k in fast_spec.knobs if k.workload == "ingest" and k.actuator == "component"}
+    ingest = healthy["ingest"] = make_refusing("ingest", **own)
+    knob, value = next(iter(own.items()))
+    ingest.ask("PATCH", {}, Trimtab_Fence="40")  # by a controller with another state directory
+    commands.set_pins(tmp_path, {knob: value + 1})
+    seen = []
+
+    def after_step(controller, decision):
+        seen.append(ingest.knobs[knob])
+        return decision.changed
+
+    run(fast_spec, healthy, tmp_path, after_step)
+    assert seen[-1] == value + 1
+    assert ingest.knobs[knob] == value, "the end took it back, by a right that is newer still"
+    assert ingest.knobs.fence > 41
+    assert int((tmp_path / "fence").read_text()) == ingest.knobs.fence
 
 
 def test_status_tells_mode_setting_and_whether_the_process_lives(fast_spec, healthy, tmp_path):

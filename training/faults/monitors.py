@@ -14,6 +14,7 @@ from controller.replay import audit
 from controller.shield import Reason
 from controller.trial import Outcome, Trial
 from training.faults.mode_rules import fallen, is_large, mode_of, ordered_mode, still_as_high
+from training.faults.truth import never_comes_back
 from training.faults.world import Seen, World
 
 Monitor = Callable[[World, Seen], str | None]
@@ -261,6 +262,17 @@ def what_others_set_is_left_alone(world: World, seen: Seen) -> str | None:
         overwritten = [w for w in seen.writes if name in w.write.values and w.write.values[name] != value]
         if young and overwritten and not _restoring(seen.decision) and name not in world.controller.pins:
             return f"{name} was set to {value:g} by another hand, and is set to {seen.decision.setting[index]:g}"
+    return None
+
+
+@invariant("D5")
+def what_is_taken_can_come_back(world: World, seen: Seen) -> str | None:
+    """Whatever CPU was taken, given back after the reaction time the workload holds its SLOs again within 15 s."""
+    if seen.decision is None or world.notes.lied or _misbehaving(world).any():
+        return None
+    for trial in seen.decision.opened:
+        if trial.takes and (slo := never_comes_back(world, trial)):
+            return f"{trial.id} takes CPU from {trial.workload}; given back, its SLO {slo} does not hold in time"
     return None
 
 

@@ -1,0 +1,39 @@
+"""What would become of a change that is taken back: two copies of the simulated system know it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from controller.judge import slo_owners
+from controller.trial import Trial
+from envs.objective import Objective
+from training.faults.world import World
+
+
+def never_comes_back(world: World, trial: Trial) -> str | None:
+    """Which SLO of the workload does not come back in time, when the change is taken back after the reaction time.
+
+    A copy of the system that never had the change meets the same arrivals and the same noise: what it breaks too is not
+    for the change to answer.
+
+    Args:
+        world: with the change just made.
+        trial: of the change.
+    """
+    config, period = world.config, world.spec.control_period_seconds
+    reaction = config.trial.reaction_periods
+    deadline = reaction + int(config.recoverability.seconds / period)
+    pair, objective = world.rig.simulator.select(np.array([0, 0])), Objective(world.spec)
+    pair.missing_ratio = 0.0
+    settings = np.tile(world.rig.in_force, (2, 1))
+    settings[1, trial.knobs] = trial.before
+    own = np.array([owner == trial.workload for owner in slo_owners(world.spec)])
+    late = np.ones(len(own), dtype=bool)
+    for number in range(deadline):
+        if number == reaction:
+            settings[0, trial.knobs] = trial.before
+        pair.apply(settings)
+        broken = objective.breaches(pair.advance(period).values) > 0.0  # (2, n_slos)
+        if number >= deadline - reaction:  # one period may be noise
+            late &= own & broken[0] & ~broken[1]
+    return world.spec.slos[int(np.flatnonzero(late)[0])].name if late.any() else None
