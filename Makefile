@@ -26,8 +26,8 @@ test-ray: $(INSTALLED) ## sweeps on a real Ray of this machine
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[ray]'
 	$(BIN)/python -m pytest -m ray
 
-test-qemu: ## the actuators on cgroup v2 and under systemd, in a virtual machine (needs Debian, qemu-system-x86)
-	$(PYTHON) tests/qemu/run.py
+test-qemu: $(INSTALLED) ## actuators on cgroup v2 and the units under systemd, in a virtual machine (needs Debian, qemu-system-x86)
+	$(BIN)/python tests/qemu/run.py
 
 train: $(INSTALLED) ## make the shipped policies again, the best of five seeds each; the tuning policy meets the allocation just made
 	$(BIN)/trimtab train --task allocation --out models

@@ -18,7 +18,6 @@ import platform
 import zipfile
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +271,8 @@ def _check_golden(policy: MlpPolicy, arrays: dict[str, np.ndarray]) -> None:
 
 def _versions() -> dict[str, str]:
     """Versions that made the policy."""
+    from importlib.metadata import PackageNotFoundError, version  # with email, 2 MiB that only a trainer needs
+
     found = {"python": platform.python_version()}
     for package in ("trimtab", "numpy", "torch", "stable-baselines3", "gymnasium"):
         try:

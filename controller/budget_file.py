@@ -49,7 +49,7 @@ class BudgetFile:
         self, directory: Path, kernel: Kernel, clock: Callable[[], float], boot: Callable[[], str] = boot_id
     ) -> None:
         self._path, self._kernel, self._clock, self._boot = directory / BUDGETS, kernel, clock, boot()
-        self._written = ""
+        self._written: dict[str, Any] = {}
         self._load()
 
     def announce(self, before: np.ndarray, wanted: np.ndarray) -> None:
@@ -73,12 +73,12 @@ class BudgetFile:
             "settings": [numbers(setting) for setting in settings],
             "memory": budgets(self._kernel),
         }
-        text = json.dumps({"sha256": _hash(content), "content": content}, allow_nan=False)
-        if text == self._written:
+        if content == self._written:
             return
+        text = json.dumps({"sha256": _hash(content), "content": content}, allow_nan=False)
         try:
             write_atomically(self._path, text)
-            self._written = text
+            self._written = content
         except OSError as error:
             logger.debug("cannot write %s: %s", self._path, error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from pathlib import Path
@@ -38,7 +39,8 @@ def monitor(
 
     --pid, --name, --cgroup and --scrape may be given several times.
     """
-    from controller.monitor import become_service, run_monitor
+    from controller.lean import become
+    from controller.monitor import run_monitor
     from controller.monitor_sources import MonitorOptions
 
     options = MonitorOptions(
@@ -57,7 +59,7 @@ def monitor(
         json=as_json,
     )
     if not as_json and not sys.stdout.isatty() and (serve, push, store) != (None, None, None):
-        become_service(options)
+        become("controller.monitor", options.to_json())
     run_monitor(options)
 
 
@@ -76,25 +78,13 @@ def control_run(
     policy_process: Annotated[bool, typer.Option(help="Keep the policies in a process of their own.")] = True,
 ) -> None:
     """Run the controller on a learning system until Ctrl-C; the setting found at start is restored at the end."""
-    from contextlib import closing
+    from controller.lean import become
 
-    from controller import policy_store
-    from controller.config_file import ConfigFile
-    from controller.operation import Operation
-    from controller.policy_source import PolicySource
-    from controller.runner import run_controller
-    from envs.spec import SystemSpec
-
-    logging.getLogger().setLevel(logging.INFO)
-    loaded = SystemSpec.load(spec)
-    file = None if config is None else ConfigFile(config, loaded)
-    state_dir.mkdir(parents=True, exist_ok=True)
-    if trust is not None:
-        policy_store.trust(state_dir, trust)
-    policy_store.use(state_dir, policy or policy_store.current_version(state_dir) or "shipped", loaded)
-    with closing(PolicySource(state_dir, loaded, hosted=policy_process)) as source:
-        operation = Operation(file, source, probation)
-        run_controller(loaded, components, source.policies, state_dir, mode=mode, operation=operation)
+    options = {
+        "components": components, "spec": spec, "mode": mode, "policy": policy, "state_dir": state_dir,
+        "config": config, "trust": trust, "probation": probation, "policy_process": policy_process,
+    }  # fmt: skip
+    become("controller.service", json.dumps(options, default=str))
 
 
 @control_app.command("status")

@@ -6,6 +6,7 @@ Pause, mode, pins and kill switch stay in force when the controller is started a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -224,12 +225,15 @@ def explain(state_dir: str | Path, id: str) -> str:
 
 def write_atomically(path: Path, text: str) -> None:
     """Replace a file, so that a reader finds the old content or the new."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = os.path.join(path.parent, f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        with open(temporary, "w") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
 
 
 def pin_of(text: str) -> tuple[str, float]:

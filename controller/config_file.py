@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import numpy as np
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from controller.config import ControllerConfig
+from envs.fields import FieldError, typed
 from envs.spec import SystemSpec
 
 MAX_BYTES = 1 << 20
@@ -127,18 +126,14 @@ def _fill(kind: type[Any], plain: Mapping[str, Any], where: str) -> Any:
 def _typed(name: str, key: str, hint: Any, value: Any) -> Any:
     """A value of the type that the field has, no number of it out of range."""
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False))
-        # As JSON: strict, so that "3" and true are no numbers, and yet a list is a tuple.
-        typed = adapter.validate_json(json.dumps(value, default=str), strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        at = ".".join([name, *(str(part) for part in first["loc"])])
-        raise ConfigError(f"{at}: {first['msg']} (given {value!r})"[:500]) from None
-    for number in _numbers(typed):
+        found = typed(hint, value, name)
+    except FieldError as error:
+        raise ConfigError(str(error)) from None
+    for number in _numbers(found):
         if number < 0 or number > MOST or (number == 0 and key not in MAY_BE_ZERO):
             least = "from 0" if key in MAY_BE_ZERO else "above 0"
             raise ConfigError(f"{name} is {number:g}; allowed is {least} to {MOST:g}")
-    return typed
+    return found
 
 
 def _numbers(value: Any) -> list[float]:

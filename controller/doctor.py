@@ -16,9 +16,10 @@ from controller.actuators.actuator import Actuator
 from controller.actuators.cgroup import CgroupCpu
 from controller.actuators.choose import LIMITS
 from controller.actuators.group import WorkloadGroup
-from controller.actuators.hierarchy import Hierarchy
+from controller.actuators.hierarchy import Hierarchy, own_group
 from controller.actuators.limits import CgroupLimit
 from controller.actuators.network import NetworkRate
+from controller.actuators.network_share import NetworkShare
 from controller.actuators.process import ProcessCpu
 from controller.actuators.process_limits import Affinity, IoPriority, Nice, Rlimit
 from controller.components import Component
@@ -68,6 +69,7 @@ def examine(state_dir: str | Path, sleep: Callable[[float], None] = time.sleep) 
         ("nice", False, lambda: _probe(lambda c: Nice("doctor", "nice", c), new_session=False)),
         ("rlimit", False, lambda: _probe(lambda c: Rlimit("doctor", "rlimit", c, unlimited=1e9, target="nofile"))),
         ("network", False, _network),
+        ("network_share", False, _network_share),
         ("systemd units", False, _systemd),
     ]
     return [_try(name, needed, attempt) for name, needed, attempt in tried]
@@ -130,6 +132,19 @@ def _network() -> str:
     """On a network namespace made for it, so that no interface in use is touched."""
     with _process("unshare", "--net") as component:
         return _reason(NetworkRate("doctor", "network", component, unlimited=1e9, target="lo"))
+
+
+def _network_share() -> str:
+    """Likewise, in a control group made for it."""
+    tree = Hierarchy.unified()
+    group = tree.base / f"{own_group()}-doctor"
+    with _process("unshare", "--net") as component:
+        tree.create(group)
+        try:
+            tree.move(component.pid, group)
+            return _reason(NetworkShare("doctor", "network", component, unlimited=1e9, target="lo"))
+        finally:
+            tree.remove(group, tree.group_of(os.getpid()))
 
 
 def _systemd() -> str:

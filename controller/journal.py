@@ -26,6 +26,9 @@ RESERVE_BYTES = 64 << 10
 """Some thirty records: more than there can be rollbacks before somebody looks at the disk."""
 
 
+_AS_THEY_ARE = frozenset({str, int, bool, type(None)})
+
+
 class JournalError(RuntimeError):
     """A record that could not be written; one line. Nothing may be changed that is not in the journal."""
 
@@ -208,6 +211,9 @@ def optimizations(records: Iterable[Mapping[str, Any]]) -> Optimizations:
 
 def plain(value: Any) -> Any:
     """What JSON can hold of a record; a NaN is null."""
+    kind = type(value)
+    if kind in _AS_THEY_ARE or (kind is float and math.isfinite(value)):  # most are, and this runs each period
+        return value
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | list | tuple | set | frozenset):

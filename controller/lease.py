@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from controller.revert import Step, revert_all
-from telemetry.processes import boot_id, boot_seconds
+from telemetry.processes import boot_id, boot_seconds, read_file
 
 LEASE, UNTIL, FENCE, BEAT, REVERTED = "lease.json", "lease.until", "fence", "warden.beat", "reverted.jsonl"
 
@@ -45,8 +45,7 @@ class Fence:
     def token(self) -> int:
         """The newest token; 0 before the first."""
         try:
-            with open(self._path, encoding="ascii") as file:
-                return int(file.read() or 0)
+            return int(read_file(self._path) or 0)
         except FileNotFoundError:
             return 0
 
@@ -128,9 +127,8 @@ class Lease:
 def read_lease(directory: str) -> dict[str, Any] | None:
     """The lease in a state directory; None without one."""
     try:
-        with open(os.path.join(directory, LEASE), encoding="utf-8") as file:
-            lease = json.load(file)
-    except (OSError, ValueError):
+        lease = json.loads(read_file(os.path.join(directory, LEASE)))
+    except (OSError, ValueError, RecursionError):
         return None  # it is replaced as a whole, so a damaged one is none of ours
     return lease if isinstance(lease, dict) and isinstance(lease.get("steps"), list) else None
 
@@ -221,8 +219,7 @@ def write_in_place(path: str, value: float) -> None:
 def read_number(path: str) -> float | None:
     """What `write_in_place` wrote; None where there is nothing of that kind."""
     try:
-        with open(path, encoding="ascii") as file:
-            return float(file.read())
+        return float(read_file(path))
     except (OSError, ValueError):
         return None
 

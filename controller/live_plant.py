@@ -49,7 +49,7 @@ class LivePlant:
         clock: seconds, monotonic.
         sleep: waits for seconds.
         wall_clock: seconds since 1970, for the age of the model.
-        extra_sources: read in every sweep besides the components; None takes the host's.
+        extra_sources: read in every sweep besides the components; None takes the host's processors.
         actuators: None picks the best that work here.
         own_actuators: the caller's, for the knobs that they have, such as `CallbackKnobs`.
 
@@ -78,7 +78,7 @@ class LivePlant:
             where = "" if isinstance(components, Mapping) else f" in {str(components)!r}"
             found = ", ".join(self._components) or "none; is the system running?"
             raise PlantError(f"no {missing[0]} among the components{where} (found: {found})")
-        extra = [HostSource()] if extra_sources is None else extra_sources
+        extra = [HostSource(files=("stat",))] if extra_sources is None else extra_sources
         self._not_taken_over: dict[str, str] = {}
         self._averages = readings.Averages()
         self._scaling = KnobScaling(spec.knobs)

@@ -28,6 +28,9 @@ KINDS: dict[str, Any] = {
 }
 
 
+_AS_THEY_ARE = frozenset({str, int, bool, type(None)})
+
+
 class Remembers(Protocol):
     """An object that names what it remembers."""
 
@@ -58,6 +61,9 @@ def recall(owner: Remembers, plain: dict[str, Any], names: Sequence[str] | None 
 
 
 def _plain(value: Any) -> Any:
+    kind = type(value)
+    if kind in _AS_THEY_ARE or (kind is float and math.isfinite(value)):  # most are, and this runs each period
+        return value
     if isinstance(value, Enum):
         return {type(value).__name__: value.value}
     if isinstance(value, float):

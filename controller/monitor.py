@@ -6,17 +6,16 @@ import contextlib
 import json
 import logging
 import math
-import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from controller.component_source import ComponentSource
+from controller.lean import run_as_program
 from controller.monitor_sources import MonitorOptions, components_of, sources_of, token_of, told
 from telemetry.collectors.scrape import ScrapeSource
 from telemetry.collectors.source import ArraySource, Source
@@ -29,7 +28,6 @@ from telemetry.series_catalogue import describe
 logger = logging.getLogger(__name__)
 
 Show = Callable[[Sweep], None]
-OURS = {"telemetry", "controller"}
 
 
 def run_monitor(options: MonitorOptions) -> None:
@@ -60,18 +58,6 @@ def run_monitor(options: MonitorOptions) -> None:
                 stop.set()
 
         sampler.run(stop, consume)
-
-
-def become_service(options: MonitorOptions) -> None:
-    """Go on as a process, of the same id, that never loaded the command line: it would cost 15 MiB for good.
-
-    Returns only where the system cannot do that.
-    """
-    root = str(Path(__file__).parents[1])
-    found = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-P", "-m", "controller.monitor", options.to_json()]
-    if os.name == "posix":  # elsewhere exec starts another process and ends this one
-        os.execve(sys.executable, command, os.environ | {"PYTHONPATH": found})
 
 
 class _Sampler(Sampler):
@@ -187,13 +173,7 @@ def stopped_by_signals() -> Iterator[threading.Event]:
 def main() -> None:
     """The service: as `trimtab monitor`, with the options as JSON in the first argument."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        run_monitor(MonitorOptions.from_json(sys.argv[1]))
-    except Exception as error:  # as in `trimtab.main`: what the user can put right is one line
-        if type(error).__module__.partition(".")[0] not in OURS and not isinstance(error, OSError):
-            raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(1)
+    run_as_program(lambda: run_monitor(MonitorOptions.from_json(sys.argv[1])))
 
 
 if __name__ == "__main__":

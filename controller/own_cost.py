@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from telemetry.processes import boot_seconds
+from telemetry.processes import boot_seconds, read_file
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGESIZE")
@@ -101,8 +101,7 @@ class OwnCost:
 def _read(pid: int) -> tuple[float, int]:
     """Processor seconds and resident bytes of a process; zeros if it is gone."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+        fields = read_file(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     except OSError:
         return 0.0, 0
     return (int(fields[11]) + int(fields[12])) / TICKS, int(fields[21]) * PAGE_BYTES

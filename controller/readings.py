@@ -5,6 +5,7 @@ A component that could not be read, or whose counters were reset, gives NaN for 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ ACCURACY_SECONDS = 15.0
 """Time constant of the accuracy's exponential average: at 50 labels a second, a standard deviation of about 0.02."""
 DEMAND_SECONDS = 10.0
 """Time constant of training's demand: data arrives in shards, several seconds apart."""
+_key = functools.cache(series_key)
+"""The few dozen series that are looked up in each period."""
 SCRAPED_AT = "trimtab_scraped_at_seconds"
 """Series that tells when a component's answer was there, on the plant's clock."""
 OUTCOMES = ("ok", "rejected", "timeout", "error")
@@ -38,18 +41,16 @@ class Interval:
 
     def seconds(self, component: str) -> float:
         """Time between a component's two answers: one that is short of CPU answers late, and counts until it does."""
-        return self.gauge(component, SCRAPED_AT) - self.before.values.get(
-            series_key(SCRAPED_AT, component=component), NAN
-        )
+        return self.gauge(component, SCRAPED_AT) - self.before.values.get(_key(SCRAPED_AT, component=component), NAN)
 
     def gauge(self, component: str, name: str) -> float:
         """A level at the end; NaN where missing."""
-        value = self.after.values.get(series_key(name, component=component), NAN)
+        value = self.after.values.get(_key(name, component=component), NAN)
         return value if math.isfinite(value) else NAN
 
     def growth(self, component: str, name: str, **labels: str) -> float:
         """How much a counter grew; NaN where missing or reset."""
-        return counter_delta(self.before, self.after, series_key(name, **labels, component=component))
+        return counter_delta(self.before, self.after, _key(name, **labels, component=component))
 
     def rate(self, component: str, name: str, **labels: str) -> float:
         """Growth of a counter per second; NaN where missing or reset."""
@@ -58,11 +59,12 @@ class Interval:
 
 
 class Averages:
-    """The two metrics that look back beyond one period."""
+    """The metrics that look back beyond one period."""
 
     def __init__(self) -> None:
         self._correct, self._answered = 0.0, 0.0
         self._demand = NAN
+        self._trained, self._trained_at = NAN, NAN  # seconds since 1970, and on the sweeps' clock
 
     def accuracy(self, interval: Interval) -> float:
         """Share of right answers, both counts averaged exponentially; NaN while there was no feedback yet."""
@@ -74,6 +76,22 @@ class Averages:
         self._answered = self._answered * keep + answered
         return min(1.0, self._correct / self._answered) if self._answered > 0 else NAN
 
+    def model_age(self, interval: Interval, wall_time: float) -> float:
+        """Seconds since the newest sample that the model in use was trained on; NaN before a first model.
+
+        The wall clock, in which a component tells it, is asked once for each model: a jump of it ages none.
+
+        Args:
+            interval: of the period.
+            wall_time: seconds since 1970, at its end.
+        """
+        trained, now = interval.gauge("serving", "serving_model_trained_timestamp_seconds"), interval.after.time
+        if not trained > 0:  # zero is the gauge's value before a first model: there is no age then
+            return NAN
+        if trained != self._trained:
+            self._trained, self._trained_at = trained, now - max(0.0, wall_time - trained)
+        return now - self._trained_at
+
     def demand(self, interval: Interval) -> float:
         """Sample uses per second that newly arrived data allows, averaged exponentially."""
         rate = interval.rate("training", "training_demand_samples_total")
@@ -84,27 +102,25 @@ class Averages:
         return NAN
 
 
-def serving(interval: Interval, slo_seconds: float, wall_time: float) -> dict[str, float]:
+def serving(interval: Interval, slo_seconds: float, model_age: float) -> dict[str, float]:
     """Metrics of serving.
 
     Args:
         interval: of the period.
         slo_seconds: the latency SLO, one of the histogram's bounds.
-        wall_time: seconds since 1970.
+        model_age: seconds.
     """
     queue = interval.gauge("serving", "serving_queue_requests")
     failed = sum(interval.rate("serving", "serving_responses_total", outcome=outcome) for outcome in OUTCOMES[1:])
     batches = interval.growth("serving", "serving_batches_total")
     batched = interval.growth("serving", "serving_batched_requests_total")
-    trained = interval.gauge("serving", "serving_model_trained_timestamp_seconds")
     return {
         "serving_arrivals_per_second": interval.rate("serving", "serving_requests_total"),
         **_latency(interval, slo_seconds, queue),
         "serving_queue_requests": queue,
         "serving_failed_per_second": failed,
         "serving_batch_mean_size": 0.0 if batches == 0 else batched / batches,
-        # Zero is the gauge's value before a first model: there is no age then.
-        "serving_model_age_seconds": max(0.0, wall_time - trained) if trained > 0 else NAN,
+        "serving_model_age_seconds": model_age,
         **_process(interval, "serving"),
     }
 
@@ -150,7 +166,7 @@ def read(
 ) -> dict[str, float]:
     """All metrics that can be derived, by name; NaN where a reading is missing."""
     return {
-        **serving(interval, slo_seconds, wall_clock()),
+        **serving(interval, slo_seconds, averages.model_age(interval, wall_clock())),
         "serving_accuracy_ratio": averages.accuracy(interval),
         **training(interval, averages),
         **ingest(interval),
@@ -203,7 +219,7 @@ def _process(interval: Interval, component: str) -> dict[str, float]:
 
 def _cores(interval: Interval, component: str) -> float:
     """By the kernel's clock where the process runs on this host; else as the component counts, in ticks of 10 ms."""
-    series = series_key("process_cpu_clock_seconds_total", group=component)
+    series = _key("process_cpu_clock_seconds_total", group=component)
     growth = counter_delta(interval.before, interval.after, series)
     seconds = interval.after.time - interval.before.time
     if math.isfinite(growth) and seconds > 0:
@@ -214,11 +230,17 @@ def _cores(interval: Interval, component: str) -> float:
 def _host_cpu(interval: Interval) -> float:
     """Share of the host's processor time that was not idle."""
     idle, total = 0.0, 0.0
-    for series in interval.after.values:
-        if series.startswith("node_cpu_seconds_total{"):
+    for series in _processor_series(interval.after.names):
+        if series in interval.after.values:
             growth = counter_delta(interval.before, interval.after, series)
             # Idle time as the kernel shows it may step back by a tick; such a processor tells nothing this period.
             total += growth
             if 'mode="idle"' in series or 'mode="iowait"' in series:
                 idle += growth
     return float(np.clip(1.0 - idle / total, 0.0, 1.0)) if total > 0 else NAN
+
+
+@functools.lru_cache(maxsize=2)
+def _processor_series(names: tuple[str, ...]) -> list[str]:
+    """Those of the host's processors. Names stay the same sweep after sweep."""
+    return [series for series in names if series.startswith("node_cpu_seconds_total{")]

@@ -49,9 +49,10 @@ class RecoverabilityConfig:
     """Within so long after the rollback, what was left undone must be worked off."""
     quantile: float = 0.95
     """Share of the periods in which a need grows by no more than what is reckoned with."""
-    takeover_seconds: float = 5.0
+    takeover_seconds: float = 0.0
     """How long the fallback hands out the CPU, after a workload was short of it and out of its SLO for a reaction time;
-    0: never. Default: the fallback raises a grant in one or two periods, and costs efficiency in every further one."""
+    0: never. Default: never. With 5 s, doubled as below, policies that mean harm are out of the SLOs for less than half
+    as long, but the shipped ones lose 2 % of efficiency (docs/safety.md)."""
     longest_takeover_seconds: float = 60.0
     """That time is doubled with each takeover that follows within so long after another, up to this."""
 

@@ -26,6 +26,7 @@ from controller.commands import (
     KILL,
     METRICS,
     PAUSE,
+    PINS,
     REVERT,
     ROLLBACK,
     STATUS,
@@ -238,6 +239,8 @@ class CommandFiles:
     ) -> None:  # fmt: skip
         self._directory, self._controller, self._plant, self._overseer = directory, controller, plant, overseer
         self._cost, self._metrics = cost, OwnMetrics()
+        self._there: frozenset[str] = frozenset()
+        """Names of the files in the directory at the last look."""
         self._deadlines = deadlines or Deadlines()
         self._modes = ModeFiles(directory, controller, overseer)
         self._last_pins: dict[str, Pin] = {}
@@ -246,26 +249,28 @@ class CommandFiles:
     def obey(self) -> None:
         """Take over what the files say. What cannot be understood is logged once and left aside."""
         controller = self._controller
-        killed = (self._directory / KILL).exists()
+        self._there = self._names()
+        killed = KILL in self._there
         if killed != controller.killed:
             logger.warning("kill switch %s", "on: back to the setting found at start" if killed else "off")
             controller.killed = killed
         if controller.frozen:
             pause(self._directory)  # so that it does not try again by a restart
+            self._there |= {PAUSE}
             controller.frozen = ""
         controller.paused = self._in_force(PAUSE)
         self._modes.obey()
         self._overseer.take_over()
         controller.pins = self._pins()
-        for path in sorted(self._directory.glob(f"{APPROVE}*")):
-            controller.approve(path.name.removeprefix(APPROVE))
-            path.unlink(missing_ok=True)
-        controller.alarms = read_alarms(self._directory / FORECAST, time.time())
-        rollback = self._directory / ROLLBACK
-        if rollback.exists():
+        for name in sorted(name for name in self._there if name.startswith(APPROVE)):
+            controller.approve(name.removeprefix(APPROVE))
+            (self._directory / name).unlink(missing_ok=True)
+        known = FORECAST in self._there
+        controller.alarms = read_alarms(self._directory / FORECAST, time.time()) if known else ()
+        if ROLLBACK in self._there:
             controller.rollback(self._text(ROLLBACK))
-            rollback.unlink(missing_ok=True)
-        if (self._directory / REVERT).exists():
+            (self._directory / ROLLBACK).unlink(missing_ok=True)
+        if REVERT in self._there:
             controller.revert()
             (self._directory / REVERT).unlink(missing_ok=True)
 
@@ -323,7 +328,7 @@ class CommandFiles:
         }
 
     def _pins(self) -> dict[str, float]:
-        pins = read_pins(self._directory)
+        pins = read_pins(self._directory) if PINS in self._there else {}
         # Broken: the former ones stand, since letting go by mistake is the greater risk.
         self._last_pins = self._last_pins if pins is None else pins
         left = self._deadlines.still_to_come
@@ -331,12 +336,20 @@ class CommandFiles:
 
     def _in_force(self, name: str) -> bool:
         """Whether a file is there that holds no end, or one that is still to come (seconds since 1970)."""
-        if not (self._directory / name).exists():
+        if name not in self._there:
             return False
         try:
             return self._deadlines.still_to_come(name, float(self._text(name)))
         except ValueError:
             return True
+
+    def _names(self) -> frozenset[str]:
+        """What is there, in one look for all commands."""
+        try:
+            return frozenset(os.listdir(self._directory))
+        except OSError as error:
+            logger.debug("cannot look for commands: %s", error)
+            return self._there
 
     def _text(self, name: str) -> str:
         try:

@@ -1,7 +1,8 @@
 """The switch to the fallback, where a workload stays out of its SLO for lack of CPU: the policy had its reaction time.
 
 What `controller.recoverability` reckons with, a fallback that raises grants, is so only if the fallback is asked: the
-other half of the Simplex architecture. It stands outside of the kernel, since proposals are in the journal.
+other half of the Simplex architecture. Off by default, see `takeover_seconds`. It stands outside of the kernel, since
+proposals are in the journal.
 """
 
 from __future__ import annotations

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import json
 import tomllib
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from envs.fields import Bounds, Checked, FieldError, Length, Pattern
 from telemetry.metrics import Catalogue, MetricSpec, Scale
 
 RESOURCES = ("cpu_cores", "memory_gib", "storage_megabytes_per_second", "network_megabytes_per_second")
@@ -25,16 +27,15 @@ OBSERVATION_VERSION = 1
 
 Workload = Literal["serving", "training", "ingest"]
 WORKLOADS: tuple[Workload, ...] = ("serving", "training", "ingest")
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Bounds(above=0)]
+NonNegative = Annotated[float, Bounds(at_least=0)]
 
 
 ActuatorName = Literal[
     "cpu", "cpu_weight", "processors", "memory", "storage", "storage_operations", "processes", "pause", "network",
-    "nice", "io_priority", "rlimit", "component", "file", "callback", "host",
+    "network_share", "nice", "io_priority", "rlimit", "component", "file", "callback", "host",
 ]  # fmt: skip
-Window = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-(([01]\d|2[0-3]):[0-5]\d|24:00)$")]
+Window = Annotated[str, Pattern(r"([01]\d|2[0-3]):[0-5]\d-(([01]\d|2[0-3]):[0-5]\d|24:00)", "22:00-06:00")]
 
 
 class SpecError(ValueError):
@@ -48,36 +49,34 @@ class Role(StrEnum):
     TUNING = "tuning"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Metric(_Strict):
+@dataclass(frozen=True, kw_only=True)
+class Metric(Checked):
     """An observed metric, as written in the spec; see `telemetry.metrics.MetricSpec`."""
 
     name: str
-    low: Finite
-    high: Finite
+    low: float
+    high: float
     help: str
     scale: Scale = Scale.LINEAR
     knee: Positive = 1.0
 
 
-class Knob(_Strict):
+@dataclass(frozen=True, kw_only=True)
+class Knob(Checked):
     """Something that can be set while the system runs."""
 
     name: str
     workload: Workload
     role: Role
-    low: Finite
-    high: Finite
-    default: Finite
+    low: float
+    high: float
+    default: float
     """The static default: what a sensible person gets without tuning."""
     unit: str
     scale: Scale = Scale.LINEAR
     """`log`: the policy's [-1, 1] moves over the logarithm of the range (low > 0)."""
     integer: bool = False
-    max_step: Annotated[float, Field(gt=0, le=2)] = 2.0
+    max_step: Annotated[float, Bounds(above=0, at_most=2)] = 2.0
     """Largest move per control period, as a distance in the scaled range [-1, 1]; 2 is the whole range."""
     actuator: ActuatorName = "component"
     """What sets it on a live system; docs/actuators.md tells what each needs. `host`: simulated hosts only."""
@@ -91,8 +90,7 @@ class Knob(_Strict):
     latter two need the workload's `in_flight`: nothing is changed while there is anything that may be lost."""
     help: str = ""
 
-    @model_validator(mode="after")
-    def _check(self) -> Knob:
+    def _check(self) -> None:
         if not self.low < self.high:
             raise ValueError(f"knob {self.name}: low {self.low} must be below high {self.high}")
         if not self.low <= self.default <= self.high:
@@ -104,27 +102,26 @@ class Knob(_Strict):
             raise ValueError(f"knob {self.name}: actuator {self.actuator!r} needs target, {needed}")
         if self.reload and self.actuator != "file":
             raise ValueError(f"knob {self.name}: reload is for actuator 'file', given {self.actuator!r}")
-        return self
 
 
-class Slo(_Strict):
+@dataclass(frozen=True, kw_only=True)
+class Slo(Checked):
     """A bound on an observed metric that must hold in a control period."""
 
     name: str
     metric: str
-    at_most: Finite | None = None
-    at_least: Finite | None = None
+    at_most: float | None = None
+    at_least: float | None = None
     weight: Positive = 1.0
     """How much one period of breach counts in the penalty, relative to the other SLOs."""
 
-    @model_validator(mode="after")
-    def _check(self) -> Slo:
+    def _check(self) -> None:
         if (self.at_most is None) == (self.at_least is None):
             raise ValueError(f"slo {self.name}: give exactly one of at_most, at_least")
-        return self
 
 
-class WorkloadObjective(_Strict):
+@dataclass(frozen=True, kw_only=True)
+class WorkloadObjective(Checked):
     """How one workload's useful work is measured.
 
     Useful work in a period is `done / wanted`, clipped at `catch_up`.
@@ -148,7 +145,7 @@ class WorkloadObjective(_Strict):
     """Knob: storage bandwidth reserved, bytes per second; None likewise."""
     network_knob: str | None = None
     """Knob: network rate reserved, bytes per second; None likewise."""
-    catch_up: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+    catch_up: Annotated[float, Bounds(at_least=1)] = 1.0
     """Largest `done / wanted` that counts; above 1, working off a backlog is useful too."""
     in_flight: str | None = None
     """Metric: what a restart would lose, such as requests in a queue; knobs that are not `live` wait until it is 0."""
@@ -167,7 +164,8 @@ class WorkloadObjective(_Strict):
                 _require(knob, knobs, f"workload {workload} uses knob")
 
 
-class Prices(_Strict):
+@dataclass(frozen=True, kw_only=True)
+class Prices(Checked):
     """Price of a unit reserved for an hour, relative to one core (the ratio of public cloud prices)."""
 
     cpu_cores: NonNegative = 1.0
@@ -176,13 +174,14 @@ class Prices(_Strict):
     network_megabytes_per_second: NonNegative = 0.01
 
 
-class SystemSpec(_Strict):
+@dataclass(frozen=True, kw_only=True)
+class SystemSpec(Checked):
     """A learning system as a control problem. Written as TOML; `SystemSpec.load` reads and validates it."""
 
     name: str
     control_period_seconds: Positive = 1.0
     """Time between decisions. Default 1 s: every actuator acts within 50 ms, and a second holds enough requests."""
-    window_periods: Annotated[int, Field(ge=2, le=60)] = 5
+    window_periods: Annotated[int, Bounds(at_least=2, at_most=60)] = 5
     """How many recent periods an observation sees. Default 5: shorter trends are noise at one-second periods."""
     cores: Positive
     """CPU that may be handed out to the workloads together, cores; of each host, where there is a pool of them."""
@@ -195,22 +194,22 @@ class SystemSpec(_Strict):
     hosts_knob: str | None = None
     """Knob: how many hosts are provisioned. All of a provisioned host is reserved, whatever its workloads use; other
     metrics and knobs are those of one host."""
-    restart_windows: list[Window] = []
+    restart_windows: list[Window] = field(default_factory=list)
     """Times of day in which knobs of cost `restart` may be changed, `HH:MM-HH:MM`, local time; one may lead over
     midnight. Default: none, so that nothing is restarted."""
     ready_hosts: str = "pool_ready_hosts"
     """Metric: how many of them are ready; used only with `hosts_knob`."""
-    forecast_leads_seconds: Annotated[list[Positive], Field(min_length=1, max_length=6)] = [10.0, 60.0]
+    forecast_leads_seconds: Annotated[list[Positive], Length(1, 6)] = field(default_factory=lambda: [10.0, 60.0])
     """How far ahead the observation tells the expected demand. Default 10 s and 60 s: the time of a trial, and of a
     host to start."""
-    forecast_features: list[Literal["expected", "upper", "shortage"]] = ["expected"]
+    forecast_features: list[Literal["expected", "upper", "shortage"]] = field(default_factory=lambda: ["expected"])
     """What the observation tells of each workload at each lead: the demand that is expected, its 90 % quantile, and how
     likely it exceeds what the CPU granted now can do. Default: only the first, see `docs/forecasting.md`."""
     latency_slo_seconds: Positive
     """Deadline of a request; must be one of the serving histogram's bounds."""
     storage_written: str = "storage_written_bytes_per_second"
     network_moved: str = "network_moved_bytes_per_second"
-    dead_band: Annotated[float, Field(ge=0, lt=1)] = 0.06
+    dead_band: Annotated[float, Bounds(at_least=0, below=1)] = 0.06
     """Smallest move worth making, as a distance in the scaled range [-1, 1]. Default 0.06: 3 % of the range, which for
     CPU is a change by a twelfth; smaller moves cost more in trials than they bring."""
     violation_penalty: NonNegative = 4.0
@@ -224,8 +223,7 @@ class SystemSpec(_Strict):
     workloads: dict[Workload, WorkloadObjective]
     prices: Prices = Prices()
 
-    @model_validator(mode="after")
-    def _check_references(self) -> SystemSpec:
+    def _check(self) -> None:
         known = [metric.name for metric in self.metrics]
         knobs = [knob.name for knob in self.knobs]
         features: list[str] = [*self.forecast_features]
@@ -244,7 +242,6 @@ class SystemSpec(_Strict):
             held = self.workloads.get(entry.workload)
             if entry.cost != "live" and (held is None or held.in_flight is None):
                 raise ValueError(f"knob {entry.name} of cost {entry.cost!r} needs in_flight of {entry.workload}")
-        return self
 
     def _check_hosts(self, known: list[str], knobs: list[str]) -> None:
         if self.hosts_knob is None:
@@ -265,15 +262,15 @@ class SystemSpec(_Strict):
         """
         try:
             return cls.model_validate(_read(source))
-        except ValidationError as error:
-            raise SpecError(f"spec {str(source)!r}: {_one_line(error)}") from None
+        except FieldError as error:
+            raise SpecError(f"spec {str(source)!r}: {error}") from None
 
     @property
     def catalogue(self) -> Catalogue:
         """The observed metrics, in the order of every values array."""
         return Catalogue(MetricSpec(m.name, m.low, m.high, m.help, scale=m.scale, knee=m.knee) for m in self.metrics)
 
-    @property
+    @functools.cached_property
     def knob_names(self) -> tuple[str, ...]:
         """Knob names, in the order of every setting array."""
         return tuple(knob.name for knob in self.knobs)
@@ -284,7 +281,8 @@ class SystemSpec(_Strict):
         Raises:
             SpecError: unknown name, with the closest known one.
         """
-        _require(name, list(self.knob_names), "knob", SpecError)
+        if name not in self.knob_names:
+            _require(name, list(self.knob_names), "knob", SpecError)
         return self.knob_names.index(name)
 
     @property
@@ -292,7 +290,7 @@ class SystemSpec(_Strict):
         """The static default, (n_knobs,) float64 in natural units."""
         return np.array([knob.default for knob in self.knobs])
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """16 hex digits over everything that changes what an observation or action means.
 
@@ -360,27 +358,3 @@ def _require(name: str, known: list[str], what: str, error: type[ValueError] = V
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
     raise error(f"{what} {name!r}, which is unknown; {hint}")
-
-
-def _one_line(error: ValidationError) -> str:
-    """The first problem of a ValidationError in one line; unknown keys name the known ones."""
-    problems = error.errors()
-    first = problems[0]
-    where = ".".join(str(part) for part in first["loc"]) or "spec"
-    if first["type"] == "extra_forbidden":
-        key = str(first["loc"][-1])
-        known = _known_keys(first["loc"][:-1])
-        close = difflib.get_close_matches(key, known, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        message = f"unknown key {where!r}; {hint}known keys: {', '.join(known)}"
-    else:
-        given = "" if first["type"] in ("missing", "value_error") else f" (given {first['input']!r})"
-        message = f"{where}: {first['msg'].removeprefix('Value error, ')}{given}"
-    return message + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    tables: dict[str, type[BaseModel]] = {
-        "metrics": Metric, "knobs": Knob, "slos": Slo, "workloads": WorkloadObjective, "prices": Prices,
-    }  # fmt: skip
-    return list((tables[str(location[0])] if location else SystemSpec).model_fields)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -143,7 +145,7 @@ def counter_delta(before: Sweep, after: Sweep, series: str, reasons: Counter[str
     old, new = before.values.get(series), after.values.get(series)
     if old is None or new is None:
         reason = "missing"
-    elif not (np.isfinite(old) and np.isfinite(new)):
+    elif not (math.isfinite(old) and math.isfinite(new)):
         reason = "not finite"
     elif new < old:
         reason = "reset"
@@ -169,21 +171,27 @@ def histogram_delta(
         Upper bounds (B,) ascending, the last +inf, and observations per bucket (B,), not cumulative. All counts are
         NaN when any bucket is missing before or was reset; both are empty when there is no such histogram.
     """
-    wanted, prefix = dict(labels or {}), f"{name}_bucket{{"
-    found = []
-    for series in after.values:
-        if series.startswith(prefix):
-            has = parse_key(series)[1]
-            bound = has.pop("le", None)
-            if bound is not None and has == wanted:
-                found.append((float(bound), series))
-    found.sort()
+    buckets = _buckets(after.names, name, frozenset((labels or {}).items()))
+    found = [(bound, series) for bound, series in buckets if series in after.values]
     bounds = np.array([bound for bound, _ in found])
     cumulative = np.array([counter_delta(before, after, series) for _, series in found])  # (B,)
     counts = np.diff(cumulative, prepend=0.0)
     if np.isnan(counts).any() or (counts < 0).any():  # < 0: a reset that some buckets have outgrown already
         counts = np.full(len(bounds), NAN)
     return bounds, counts
+
+
+@functools.lru_cache(maxsize=8)
+def _buckets(names: tuple[str, ...], histogram: str, labels: frozenset[tuple[str, str]]) -> list[tuple[float, str]]:
+    """Upper bounds and series of a histogram's buckets, ascending. Names stay the same sweep after sweep."""
+    found = []
+    for series in names:
+        if series.startswith(f"{histogram}_bucket{{"):
+            has = parse_key(series)[1]
+            bound = has.pop("le", None)
+            if bound is not None and has.items() == labels:
+                found.append((float(bound), series))
+    return sorted(found)
 
 
 def histogram_quantile(bounds: np.ndarray, counts: np.ndarray, q: float) -> float:

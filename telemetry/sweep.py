@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,10 @@ class RowValues(Mapping[str, float]):
 
     def __getitem__(self, name: str) -> float:
         return self._dict[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of a dictionary; `Mapping` would do it by an exception."""
+        return self._dict.get(name, default)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._dict)

@@ -150,7 +150,7 @@ def bench_recover(
     Args:
         spec_source: SystemSpec file or shipped name.
         budget: how much is simulated.
-        ways: name -> configuration; None takes the default one, its mask alone, and its switch alone.
+        ways: name -> configuration; None takes `WAYS`.
         on_progress: called with what is done, of how much, and which policy.
 
     Returns:
@@ -179,8 +179,8 @@ def bench_recover(
 
 
 WAYS = {
-    "mask alone": RecoverabilityConfig(takeover_seconds=0.0),
-    "mask and takeover (shipped)": RecoverabilityConfig(),
+    "mask (shipped)": RecoverabilityConfig(),
+    "mask and takeover": RecoverabilityConfig(takeover_seconds=5.0),
 }
 
 

@@ -408,6 +408,22 @@ def bench_decide(as_json: Json = False) -> None:
     print_json(bench_decision())
 
 
+@bench_app.command("own")
+def bench_own_command(
+    seconds: Annotated[float, typer.Option(help="Measured, after a warm-up.", min=5)] = 60.0,
+    as_json: Json = False,
+) -> None:
+    """What the controller itself costs while it acts on the testbed: processor and memory, process by process."""
+    from training.bench_own import bench_own, footprint_lines
+
+    with progress_bar("own cost", as_json) as bar:
+        result = bench_own(seconds, bar)
+    if as_json:
+        print_json(result)
+    else:
+        print(*footprint_lines(result), sep="\n")
+
+
 @bench_app.command("verdicts")
 def bench_verdicts_command(
     episodes: Annotated[int, typer.Option(help="Systems controlled by the shipped policies.", min=2)] = 48,

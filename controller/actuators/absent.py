@@ -9,7 +9,9 @@ from controller.components import Component
 from controller.revert import Step
 from envs.spec import Knob
 
-LIMITS = ("cpu", "processors", "memory", "storage", "storage_operations", "processes", "network", "rlimit")
+LIMITS = (
+    "cpu", "processors", "memory", "storage", "storage_operations", "processes", "network", "network_share", "rlimit",
+)  # fmt: skip
 
 
 class Absent:

@@ -19,6 +19,7 @@ from controller.actuators.http import HttpKnobs
 from controller.actuators.limits import CgroupLimit, CpuWeight, Pause, Processes, Processors
 from controller.actuators.memory import Memory
 from controller.actuators.network import NetworkRate
+from controller.actuators.network_share import NetworkShare
 from controller.actuators.process import ProcessCpu
 from controller.actuators.process_limits import Affinity, IoPriority, Nice, Rlimit
 from controller.actuators.replica_knobs import ReplicaKnobs
@@ -169,6 +170,10 @@ class _Candidates:
             without["rlimit"] = [Rlimit(workload, name, component, unlimited=knob.high, target=knob.target)]
         if knob.actuator == "network":
             without["network"] = [NetworkRate(workload, name, component, unlimited=knob.high, target=knob.target)]
+        if knob.actuator == "network_share":
+            share = NetworkShare(workload, name, component, unlimited=knob.high, target=knob.target)
+            share.slot = self.slot
+            without["network_share"] = [share]
         if knob.actuator == "nice":
             without["nice"] = [Nice(workload, name, component)]
         if knob.actuator == "io_priority":

@@ -58,6 +58,19 @@ class Hierarchy:
             return cls(unified, 2, name, _delegated(unified))
         raise ActuatorError(f"no cgroup hierarchy with the {controller} controller is mounted")
 
+    @classmethod
+    def unified(cls, mounts: str | Path = "/proc/self/mounts") -> Hierarchy:
+        """Version 2, also where its controllers are in version 1: each process has a group there.
+
+        Raises:
+            ActuatorError: it is mounted nowhere.
+        """
+        for line in read_text(Path(mounts)).splitlines():
+            _, path, kind, *_ = line.split()
+            if kind == "cgroup2":
+                return cls(Path(path), 2, WITHOUT_CONTROLLER[0], _delegated(Path(path)))
+        raise ActuatorError("cgroup version 2 is mounted nowhere")
+
     def create(self, group: Path) -> None:
         """Make a group, its parents too, with the controller on; `group` is relative to the root, and below `base`.
 

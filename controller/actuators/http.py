@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import io
 import json
 import math
 import socket
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from controller.actuators.actuator import ActuatorError, Capability, SetElsewhere
 from controller.actuators.versions import Versions
 from controller.components import Component
 from controller.revert import FENCE, Step
+from telemetry.http_answer import parse_answer
 
 MAX_BYTES = 1 << 16
 """Bytes of an answer; a component has a handful of knobs."""
@@ -176,7 +175,7 @@ class HttpKnobs:
             answer = json.loads(raw)
         except TimeoutError:
             raise ActuatorError(f"{url}: no complete answer within {self._deadline} s") from None
-        except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ActuatorError(f"{url}: {str(error).partition(chr(10))[0] or type(error).__name__}") from None
         if not isinstance(answer, dict):
             raise ActuatorError(f"{url}: the answer is no JSON object")
@@ -233,8 +232,7 @@ def request(
     Raises:
         TimeoutError: no complete answer in time.
         OSError: no connection.
-        http.client.HTTPException: the answer is not HTTP.
-        ValueError: the answer is too long.
+        ValueError: the answer is too long, or not HTTP.
     """
     parts = urlsplit(url)
     payload = b"" if body is None else json.dumps(body).encode()
@@ -258,22 +256,9 @@ def request(
             received += chunk
             if len(received) > MAX_BYTES:
                 raise ValueError(f"more than {MAX_BYTES} bytes")
-    response = http.client.HTTPResponse(cast(socket.socket, _Received(bytes(received))))
-    response.begin()
-    told = {name.lower(): value for name, value in response.getheaders()}
-    return Answer(response.status, response.read(), told)
+    return Answer(*parse_answer(bytes(received)))
 
 
 def _whole(values: Mapping[str, float]) -> dict[str, float]:
     """JSON tells 2 from 2.0, and a component may want whole numbers written as such."""
     return {name: int(value) if float(value).is_integer() else value for name, value in values.items()}
-
-
-class _Received:
-    """An answer that is there already, as the socket that `HTTPResponse` wants to read it from."""
-
-    def __init__(self, raw: bytes) -> None:
-        self._raw = raw
-
-    def makefile(self, mode: str) -> io.BytesIO:
-        return io.BytesIO(self._raw)

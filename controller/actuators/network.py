@@ -18,6 +18,8 @@ BURST_SECONDS, LATENCY = 0.01, "50ms"
 """Of sending at the full rate at once, and of waiting before packets are dropped. The rate is held within 5 ms."""
 ETHERNET_BYTES = 18
 """What a packet has beyond the MTU; a bucket that is smaller than a packet lets none through."""
+LEAST = 1000
+"""Bytes per second: with less, the time for one packet of lo (64 KiB) is beyond the kernel's field for it, 275 s."""
 ROOT = 0xFFFFFFFF
 
 
@@ -32,6 +34,9 @@ class NetworkRate:
         target: name of the interface; empty takes the only one of a process with a network namespace of its own. All
             that leaves the interface counts, so one that others use too has to be named on purpose.
     """
+
+    KIND, NAME = "tbf", "token bucket"
+    """Of the queueing discipline, for the kernel and for people."""
 
     def __init__(self, workload: str, knob: str, component: Component, *, unlimited: float, target: str = "") -> None:
         self.workload = workload
@@ -50,7 +55,7 @@ class NetworkRate:
             where = f"{self._interface()}{'' if self._shared() else ' of its own network namespace'}"
         except ActuatorError as error:
             return Capability(False, True, str(error))
-        return Capability(True, True, f"token bucket on {where}, outgoing")
+        return Capability(True, True, f"{self.NAME} on {where}, outgoing")
 
     def read(self) -> dict[str, float]:
         """The rate in force."""
@@ -111,23 +116,43 @@ class NetworkRate:
         Raises:
             ActuatorError: somebody else has put a queueing discipline there.
         """
+        qdisc = self._own(link, index)
+        return None if qdisc is None else float(qdisc.get_attr("TCA_OPTIONS").get_attr("TCA_TBF_PARMS")["rate"])
+
+    def _own(self, link: Any, index: int) -> Any | None:
+        """Our queueing discipline; None if there is none.
+
+        Raises:
+            ActuatorError: somebody else has put one there, or ours is of another kind.
+        """
         for qdisc in link.get_qdiscs(index=index):
             if qdisc["index"] != index or qdisc["parent"] != ROOT or not qdisc["handle"]:
                 continue
-            if qdisc["handle"] != OUR_QDISC << 16:
-                kind, number = qdisc.get_attr("TCA_KIND"), qdisc["handle"] >> 16
+            kind, number = qdisc.get_attr("TCA_KIND"), qdisc["handle"] >> 16
+            if number != OUR_QDISC:
                 raise ActuatorError(
                     f"{self._interface()} has the queueing discipline {kind} {number:x}: of somebody else, which stays"
                 )
-            return float(qdisc.get_attr("TCA_OPTIONS").get_attr("TCA_TBF_PARMS")["rate"])
+            if kind != self.KIND:
+                raise ActuatorError(
+                    f"{self._interface()} has our {kind} already, and room for one: use either `network` or "
+                    "`network_share` for all knobs of an interface"
+                )
+            return qdisc
         return None
 
     def _set(self, link: Any, index: int, rate: float) -> None:
         self._rate(link, index)  # somebody else's is not replaced
-        mtu = int(link.get_links(index)[0].get_attr("IFLA_MTU"))
-        burst = max(mtu + ETHERNET_BYTES, round(rate * BURST_SECONDS))
-        amount = min(max(1, round(rate)), (1 << 32) - 1)
+        amount, burst = self._amount(rate), self._burst(link, index, rate)
         link.tc("replace", "tbf", index, OUR_QDISC << 16, parent=ROOT, rate=amount, burst=burst, latency=LATENCY)
+
+    def _burst(self, link: Any, index: int, rate: float) -> int:
+        """Bytes that may leave at once."""
+        mtu = int(link.get_links(index)[0].get_attr("IFLA_MTU"))
+        return max(mtu + ETHERNET_BYTES, round(rate * BURST_SECONDS))
+
+    def _amount(self, rate: float) -> int:
+        return min(max(LEAST, round(rate)), (1 << 32) - 1)
 
     def _remove(self, link: Any, index: int) -> None:
         link.tc("del", index=index, handle=OUR_QDISC << 16, parent=ROOT)

@@ -6,7 +6,7 @@ import itertools
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 import numpy as np
@@ -34,17 +34,23 @@ class HostSource:
     Args:
         proc: where procfs is mounted.
         wall_clock: seconds since 1970.
+        files: of procfs, as in `telemetry.collectors.system.FILES`; default: all of them.
     """
 
     name = "host"
 
-    def __init__(self, proc: str = "/proc", wall_clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        proc: str = "/proc",
+        wall_clock: Callable[[], float] = time.time,
+        files: Collection[str] = tuple(FILES),
+    ) -> None:
         self.missing: Counter[str] = Counter()
         self._wall_clock = wall_clock
         self._parts: list[Part] = [
             NumberFile(os.path.join(proc, name), layout, self.missing)
             for name, layout in FILES.items()
-            if os.path.exists(os.path.join(proc, name))
+            if name in files and os.path.exists(os.path.join(proc, name))
         ]
         if not self._parts:
             from telemetry.collectors.portable import PortableHost

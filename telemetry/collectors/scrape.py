@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from telemetry.collectors.lookup import Lookup
 from telemetry.collectors.source import SourceError, series_key, unescape_label
+from telemetry.http_answer import HttpAnswerError, parse_answer
 from telemetry.series_catalogue import Family
 
 _SAMPLE = re.compile(
@@ -133,35 +134,13 @@ class ScrapeSource:
         return f"Authorization: Bearer {token}\r\n"
 
     def _body(self, raw: bytes) -> bytes:
-        """The body of a whole response. By hand: `http.client` brings ssl and email, 7 MiB of them."""
-        head, _, body = raw.partition(b"\r\n\r\n")
-        first, *lines = head.decode("latin-1").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        status = first.split(" ")[1:2]
-        if not first.startswith("HTTP/") or not status:
-            raise SourceError(f"{self.url}: broken HTTP answer ({first[:40]!r})")
-        if status != ["200"]:
-            raise SourceError(f"{self.url}: HTTP status {status[0]}, wanted 200")
-        if "chunked" in headers.get("transfer-encoding", "").lower():
-            return self._joined(body)
-        length = headers.get("content-length", "")
-        if length.isdigit() and len(body) < int(length):
-            raise SourceError(f"{self.url}: broken HTTP answer ({len(body)} of {length} bytes)")
-        return body[: int(length)] if length.isdigit() else body
-
-    def _joined(self, chunks: bytes) -> bytes:
-        """A body in chunks, which a server should not send to a client of HTTP/1.0, and some do."""
-        parts: list[bytes] = []
-        while True:
-            size, _, rest = chunks.partition(b"\r\n")
-            try:
-                length = int(size.partition(b";")[0], 16)
-            except ValueError:
-                raise SourceError(f"{self.url}: broken HTTP answer (chunk of {size[:20]!r})") from None
-            if length == 0:
-                return b"".join(parts)
-            parts.append(rest[:length])
-            chunks = rest[length + 2 :]
+        try:
+            status, body, _ = parse_answer(raw)
+        except HttpAnswerError as error:
+            raise SourceError(f"{self.url}: {error}") from None
+        if status != 200:
+            raise SourceError(f"{self.url}: HTTP status {status}, wanted 200")
+        return body
 
 
 def parse_text(

@@ -109,6 +109,18 @@ def second_writer_fights(world: World) -> None:
 
 
 @fault("H9")
+def second_writer_agrees(world: World) -> None:
+    """Another program sets all knobs inside the components to what is in force already, as one that applies a file."""
+
+    def again() -> None:
+        in_force = dict(zip(world.spec.knob_names, world.rig.in_force.tolist(), strict=True))
+        for knob in list(world.rig.set_at):
+            world.edit(knob, in_force[knob])
+
+    world.at(world.spell().start, again)
+
+
+@fault("H9")
 def second_controller(world: World) -> None:
     """A second controller is started on the same system; it must not begin."""
 

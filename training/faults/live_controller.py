@@ -79,6 +79,10 @@ class LiveController:
             found |= {part: pid for module, part in PARTS.items() if module in words}
         return found
 
+    def last_words(self) -> str:
+        """The last line of what it said."""
+        return (self._log.read_text(errors="replace").strip().splitlines() or ["nothing"])[-1]
+
     def signal(self, part: str, number: signal.Signals) -> bool:
         """Send a signal to a part; False where it is not there."""
         pid = self.parts().get(part, 0)

@@ -106,7 +106,7 @@ def live_faults(small_disk: bool) -> list[LiveFault]:
         LiveFault("ingest killed", "H3", _kill("ingest")),
         LiveFault("metrics late", "H1", _lie("late"), 10.0),
         LiveFault("training stopped", "H3", _stop("training"), 5.0),
-        LiveFault("wall clock jumps", "H14", _jump_clock, 20.0),
+        LiveFault("wall clock jumps", "H14", _jump_clock, 3.0),
     ]
     if small_disk:
         faults.insert(3, LiveFault("disk full", "H17", _fill_disk, 12.0))
@@ -183,7 +183,10 @@ def _kill_both(scene: Scene) -> None:
 
 
 def _jump_clock(scene: Scene) -> Undo:
-    """The wall clock of the controller's process is set, and set right again later."""
+    """The wall clock of the controller's process is set, and set right again soon.
+
+    The components keep the host's: a model that arrives in between would have an age that no host could tell.
+    """
     scene.controller.jump(float(scene.rng.choice([-3600.0, 3600.0, 86400.0])))
     return lambda: scene.controller.jump(0.0)
 

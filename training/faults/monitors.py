@@ -14,7 +14,7 @@ from controller.replay import audit
 from controller.shield import Reason
 from controller.trial import Outcome, Trial
 from training.faults.mode_rules import fallen, is_large, mode_of, ordered_mode, still_as_high
-from training.faults.truth import never_comes_back
+from training.faults.truth import what_is_taken_can_come_back
 from training.faults.world import Seen, World
 
 Monitor = Callable[[World, Seen], str | None]
@@ -265,15 +265,7 @@ def what_others_set_is_left_alone(world: World, seen: Seen) -> str | None:
     return None
 
 
-@invariant("D5")
-def what_is_taken_can_come_back(world: World, seen: Seen) -> str | None:
-    """Whatever CPU was taken, given back after the reaction time the workload holds its SLOs again within 15 s."""
-    if seen.decision is None or world.notes.lied or _misbehaving(world).any():
-        return None
-    for trial in seen.decision.opened:
-        if trial.takes and (slo := never_comes_back(world, trial)):
-            return f"{trial.id} takes CPU from {trial.workload}; given back, its SLO {slo} does not hold in time"
-    return None
+invariant("D5")(what_is_taken_can_come_back)
 
 
 @invariant("E2")

@@ -119,7 +119,7 @@ MUTANTS = (
         ("what_others_set_is_left_alone",),
         ("H9",),
         breakages.compares_values_alone,
-        faults=("second_writer_fights",),
+        faults=("second_writer_agrees",),
     ),
     Mutant(
         "the warden takes nothing back",

@@ -7,7 +7,19 @@ import numpy as np
 from controller.judge import slo_owners
 from controller.trial import Trial
 from envs.objective import Objective
-from training.faults.world import World
+from training.faults.host import Misbehaviour
+from training.faults.world import Seen, World
+
+
+def what_is_taken_can_come_back(world: World, seen: Seen) -> str | None:
+    """Whatever CPU was taken, given back after the reaction time the workload holds its SLOs again within 15 s."""
+    calm = Misbehaviour()
+    if seen.decision is None or world.notes.lied or any(one != calm for one in world.rig.misbehaviour.values()):
+        return None
+    for trial in seen.decision.opened:
+        if trial.takes and (slo := never_comes_back(world, trial)):
+            return f"{trial.id} takes CPU from {trial.workload}; given back, its SLO {slo} does not hold in time"
+    return None
 
 
 def never_comes_back(world: World, trial: Trial) -> str | None:

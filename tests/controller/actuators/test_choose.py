@@ -96,7 +96,7 @@ def test_a_function_of_the_caller_serves_its_knob(build, tmp_path):
         ({"actuator": "file"}, "actuator 'file' needs target, a path"),
         ({"actuator": "rlimit"}, "needs target, a resource such as 'nofile'"),
         ({"actuator": "memory", "reload": "SIGHUP"}, "reload is for actuator 'file', given 'memory'"),
-        ({"actuator": "ram"}, "actuator: Input should be 'cpu', 'cpu_weight'"),
+        ({"actuator": "ram"}, "actuator: must be one of 'cpu', 'cpu_weight'"),
     ],
 )
 def test_a_knob_without_what_its_actuator_needs_is_refused_in_one_line(tmp_path, knob, message):
