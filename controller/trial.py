@@ -66,8 +66,8 @@ class TrialConfig:
     """Most recent periods from which the noise of the score is told."""
     revert_unproven: bool = False
     """Whether what is neither proven harmless nor harmful at the end is taken back, unless it added capacity. Default:
-    no. It catches more harmful changes, but takes back three times as many, good ones too, and is no gain for
-    efficiency or SLOs (docs/safety.md)."""
+    no. It costs hardly any efficiency and no SLO attainment in the simulator, but takes back more changes, good ones
+    too, and has not been run on the testbed (docs/safety.md)."""
     load_tolerance: float = 0.15
     """Relative change of the load within which two windows can be compared."""
     blind_periods: int = 3

@@ -112,7 +112,7 @@ def ways() -> dict[str, tuple[TrialConfig, Callable[..., Judge] | None]]:
     return {
         "fixed window": (TrialConfig(), FixedWindowJudge),
         "anytime-valid": (TrialConfig(), None),
-        "anytime-valid, unproven taken back": (TrialConfig(revert_unproven=True), None),
+        "anytime-valid, unproven taken back": (TrialConfig(revert_unproven=True, baseline_periods=10), None),
     }
 
 
