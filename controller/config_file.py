@@ -130,7 +130,7 @@ def _typed(name: str, key: str, hint: Any, value: Any) -> Any:
     except FieldError as error:
         raise ConfigError(str(error)) from None
     for number in _numbers(found):
-        if number < 0 or number > MOST or (number == 0 and key not in MAY_BE_ZERO):
+        if not 0 <= number <= MOST or (number == 0 and key not in MAY_BE_ZERO):
             least = "from 0" if key in MAY_BE_ZERO else "above 0"
             raise ConfigError(f"{name} is {number:g}; allowed is {least} to {MOST:g}")
     return found

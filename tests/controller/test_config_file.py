@@ -76,7 +76,7 @@ def test_a_configuration_survives_the_journal(spec: SystemSpec) -> None:
         ("[bounds]\nserving_cpu_cores = [1.0, 0.2]", "may only narrow"),
         ("[bounds]\nserving_cpu_cores = 1.0", "bounds.serving_cpu_cores"),
         ("[modes]\nserve = 'act'", "unknown workload 'serve'; known are: serving, training, ingest"),
-        ("[modes]\nserving = 'autopilot'", "modes.serving.*'off', 'shadow', 'advise', 'canary' or 'act'"),
+        ("[modes]\nserving = 'autopilot'", "modes.serving.*'off', 'shadow', 'advise', 'canary', 'act'"),
         ("[bounds]\nserving_batch_size = [8.2, 8.8]", "no whole number"),
         ("[bounds]\nserving_cpu_cores = [1.0, 1.2]\ntraining_cpu_cores = [0.8, 1.0]", "sum to 1.8.* 1.5 cores"),
         ("x = [", "no valid TOML"),
