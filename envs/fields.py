@@ -55,11 +55,13 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Raises:
             FieldError: an unknown key (the known ones are named), one that is missing, or a value that does not fit.
         """
-        return typed(cls, plain)  # type: ignore[no-any-return]
+        found: Self = typed(cls, plain)
+        return found
 
     def model_dump(self, mode: Literal["json"] = "json") -> dict[str, Any]:
         """As JSON holds it, tuples as lists; `model_validate` reads it."""
-        return msgspec.json.decode(msgspec.json.encode(self))  # type: ignore[no-any-return]
+        plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return plain
 
     def model_copy(self, *, update: Mapping[str, Any]) -> Self:
         """The same with other values in some fields.
