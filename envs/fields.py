@@ -23,7 +23,7 @@ NonNegative = Annotated[float, msgspec.Meta(ge=0, le=MOST)]
 WORDS = {
     r", got .*": "",
     r" \| null": "",
-    r".*308|Number out of range": "must be a finite number",  # the digits of MOST
+    r".*e\+308|Number out of range": "must be a finite number",  # the digits of MOST
     r"Expected": "must be",
     r"\.0$": "",
     r"`object`": "a table",
@@ -98,7 +98,7 @@ def _told(problem: str, kind: Any, value: Any, where: str) -> str:
         where = f"{where}.{name}" if where else str(name)
     if in_key:
         kind = get_args(_bare(kind))[0] if get_args(_bare(kind)) else str
-        value = next(key for key in value if not fits(key, kind))
+        value = next(key for key in value if not _fits(key, kind))
         where = f"{where}.{value}" if where else str(value)
     bare = _bare(kind)
     if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", message, re.DOTALL):
@@ -111,9 +111,11 @@ def _told(problem: str, kind: Any, value: Any, where: str) -> str:
 
 
 def _allowed(message: str, kind: Any) -> str:
+    """What a field takes, as its type tells; else msgspec's message in the words of TOML."""
     bare = _bare(kind)
-    values = [member.value for member in bare] if isinstance(bare, type) and issubclass(bare, Enum) else get_args(bare)
-    if values and (get_origin(bare) is Literal or isinstance(bare, type)):
+    is_enumeration = isinstance(bare, type) and issubclass(bare, Enum)
+    if is_enumeration or get_origin(bare) is Literal:
+        values = [member.value for member in bare] if is_enumeration else get_args(bare)
         return f"must be one of {', '.join(map(repr, values))}"
     examples = [rule.examples for rule in get_args(kind)[1:] if isinstance(rule, msgspec.Meta) and rule.examples]
     if "regex" in message and examples:
@@ -127,11 +129,12 @@ def _part(kind: Any, value: Any, step: str) -> tuple[object, Any, Any]:
     """Name, declared type and given value of one step of msgspec's path, such as `low`, `[3]`, or `[...]`."""
     inner = get_args(kind)
     if step == "[...]":  # some key of a table: msgspec does not tell which
-        key = next(key for key, item in value.items() if not fits(item, inner[1]))
+        key = next(key for key, item in value.items() if not _fits(item, inner[1]))
         return key, inner[1], value[key]
     if step.startswith("["):
         index = int(step[1:-1])
-        return index, inner[min(index, len(inner) - 1)] if inner[-1] is not Ellipsis else inner[0], value[index]
+        each_its_own = get_origin(kind) is tuple and Ellipsis not in inner
+        return index, inner[index if each_its_own else 0], value[index]
     return step, get_type_hints(kind, include_extras=True)[step], value[step]
 
 
@@ -142,7 +145,7 @@ def _bare(kind: Any) -> Any:
     return kind
 
 
-def fits(value: Any, kind: Any) -> bool:
+def _fits(value: Any, kind: Any) -> bool:
     """Whether a value can be read as a declared type."""
     try:
         msgspec.convert(value, kind)
