@@ -11,6 +11,7 @@ import typer
 
 from controller import cli as controller_commands
 from telemetry import cli as telemetry_commands
+from training import bench_cli
 from training import cli as training_commands
 
 OURS = {"telemetry", "envs", "agents", "controller", "training", "testbed"}
@@ -23,7 +24,7 @@ app.add_typer(testbed_app, name="testbed")
 app.add_typer(controller_commands.app)
 app.add_typer(telemetry_commands.trace_app, name="trace")
 app.add_typer(controller_commands.control_app, name="control")
-app.add_typer(training_commands.bench_app, name="bench")
+app.add_typer(bench_cli.bench_app, name="bench")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from gymnasium.spaces import Box
@@ -283,7 +284,8 @@ class _Watch(BaseCallback):
         self.pace = Pace(hooks.clock, steps, seconds)
 
     def _on_training_start(self) -> None:
-        settings = {name: value if isinstance(value, float | int) else str(value) for name, value in self._config}
+        chosen = msgspec.structs.asdict(self._config)
+        settings = {name: value if isinstance(value, float | int) else str(value) for name, value in chosen.items()}
         self._show("hyperparameters", HParam(settings | {"seed": self._seed}, dict.fromkeys(OUTCOMES, 0.0)))
 
     def _on_rollout_start(self) -> None:

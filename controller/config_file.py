@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import reprlib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -72,7 +73,7 @@ def parse_config(content: bytes, spec: SystemSpec) -> ControllerConfig:
         raise ConfigError(f"larger than {MAX_BYTES} bytes; a configuration is much smaller")
     try:
         plain = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of more digits than Python reads
         raise ConfigError(f"no valid TOML: {str(error).partition(chr(10))[0]}") from None
     return _checked(plain, spec)
 
@@ -130,9 +131,10 @@ def _typed(name: str, key: str, hint: Any, value: Any) -> Any:
     except FieldError as error:
         raise ConfigError(str(error)) from None
     for number in _numbers(found):
-        if number < 0 or number > MOST or (number == 0 and key not in MAY_BE_ZERO):
+        if not 0 <= number <= MOST or (number == 0 and key not in MAY_BE_ZERO):
             least = "from 0" if key in MAY_BE_ZERO else "above 0"
-            raise ConfigError(f"{name} is {number:g}; allowed is {least} to {MOST:g}")
+            given = f"{number:g}" if isinstance(number, float) else reprlib.repr(number)
+            raise ConfigError(f"{name} is {given}; allowed is {least} to {MOST:g}")
     return found
 
 

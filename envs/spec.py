@@ -8,15 +8,15 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from msgspec import Meta, field
 
-from envs.fields import Bounds, Checked, FieldError, Length, Pattern
+from envs.fields import MOST, Checked, FieldError, Finite, NonNegative, Positive
 from telemetry.metrics import Catalogue, MetricSpec, Scale
 
 RESOURCES = ("cpu_cores", "memory_gib", "storage_megabytes_per_second", "network_megabytes_per_second")
@@ -27,15 +27,15 @@ OBSERVATION_VERSION = 1
 
 Workload = Literal["serving", "training", "ingest"]
 WORKLOADS: tuple[Workload, ...] = ("serving", "training", "ingest")
-Positive = Annotated[float, Bounds(above=0)]
-NonNegative = Annotated[float, Bounds(at_least=0)]
 
 
 ActuatorName = Literal[
     "cpu", "cpu_weight", "processors", "memory", "storage", "storage_operations", "processes", "pause", "network",
     "network_share", "nice", "io_priority", "rlimit", "component", "file", "callback", "host",
 ]  # fmt: skip
-Window = Annotated[str, Pattern(r"([01]\d|2[0-3]):[0-5]\d-(([01]\d|2[0-3]):[0-5]\d|24:00)", "22:00-06:00")]
+Window = Annotated[
+    str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d-(([01]\d|2[0-3]):[0-5]\d|24:00)\Z", examples=["22:00-06:00"])
+]
 
 
 class SpecError(ValueError):
@@ -49,34 +49,32 @@ class Role(StrEnum):
     TUNING = "tuning"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Metric(Checked):
+class Metric(Checked, frozen=True, kw_only=True):
     """An observed metric, as written in the spec; see `telemetry.metrics.MetricSpec`."""
 
     name: str
-    low: float
-    high: float
+    low: Finite
+    high: Finite
     help: str
     scale: Scale = Scale.LINEAR
     knee: Positive = 1.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Knob(Checked):
+class Knob(Checked, frozen=True, kw_only=True):
     """Something that can be set while the system runs."""
 
     name: str
     workload: Workload
     role: Role
-    low: float
-    high: float
-    default: float
+    low: Finite
+    high: Finite
+    default: Finite
     """The static default: what a sensible person gets without tuning."""
     unit: str
     scale: Scale = Scale.LINEAR
     """`log`: the policy's [-1, 1] moves over the logarithm of the range (low > 0)."""
     integer: bool = False
-    max_step: Annotated[float, Bounds(above=0, at_most=2)] = 2.0
+    max_step: Annotated[float, Meta(gt=0, le=2)] = 2.0
     """Largest move per control period, as a distance in the scaled range [-1, 1]; 2 is the whole range."""
     actuator: ActuatorName = "component"
     """What sets it on a live system; docs/actuators.md tells what each needs. `host`: simulated hosts only."""
@@ -90,7 +88,7 @@ class Knob(Checked):
     latter two need the workload's `in_flight`: nothing is changed while there is anything that may be lost."""
     help: str = ""
 
-    def _check(self) -> None:
+    def __post_init__(self) -> None:
         if not self.low < self.high:
             raise ValueError(f"knob {self.name}: low {self.low} must be below high {self.high}")
         if not self.low <= self.default <= self.high:
@@ -104,24 +102,22 @@ class Knob(Checked):
             raise ValueError(f"knob {self.name}: reload is for actuator 'file', given {self.actuator!r}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Slo(Checked):
+class Slo(Checked, frozen=True, kw_only=True):
     """A bound on an observed metric that must hold in a control period."""
 
     name: str
     metric: str
-    at_most: float | None = None
-    at_least: float | None = None
+    at_most: Finite | None = None
+    at_least: Finite | None = None
     weight: Positive = 1.0
     """How much one period of breach counts in the penalty, relative to the other SLOs."""
 
-    def _check(self) -> None:
+    def __post_init__(self) -> None:
         if (self.at_most is None) == (self.at_least is None):
             raise ValueError(f"slo {self.name}: give exactly one of at_most, at_least")
 
 
-@dataclass(frozen=True, kw_only=True)
-class WorkloadObjective(Checked):
+class WorkloadObjective(Checked, frozen=True, kw_only=True):
     """How one workload's useful work is measured.
 
     Useful work in a period is `done / wanted`, clipped at `catch_up`.
@@ -145,7 +141,7 @@ class WorkloadObjective(Checked):
     """Knob: storage bandwidth reserved, bytes per second; None likewise."""
     network_knob: str | None = None
     """Knob: network rate reserved, bytes per second; None likewise."""
-    catch_up: Annotated[float, Bounds(at_least=1)] = 1.0
+    catch_up: Annotated[float, Meta(ge=1, le=MOST)] = 1.0
     """Largest `done / wanted` that counts; above 1, working off a backlog is useful too."""
     in_flight: str | None = None
     """Metric: what a restart would lose, such as requests in a queue; knobs that are not `live` wait until it is 0."""
@@ -164,8 +160,7 @@ class WorkloadObjective(Checked):
                 _require(knob, knobs, f"workload {workload} uses knob")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Prices(Checked):
+class Prices(Checked, frozen=True, kw_only=True):
     """Price of a unit reserved for an hour, relative to one core (the ratio of public cloud prices)."""
 
     cpu_cores: NonNegative = 1.0
@@ -174,14 +169,13 @@ class Prices(Checked):
     network_megabytes_per_second: NonNegative = 0.01
 
 
-@dataclass(frozen=True, kw_only=True)
-class SystemSpec(Checked):
+class SystemSpec(Checked, frozen=True, kw_only=True):
     """A learning system as a control problem. Written as TOML; `SystemSpec.load` reads and validates it."""
 
     name: str
     control_period_seconds: Positive = 1.0
     """Time between decisions. Default 1 s: every actuator acts within 50 ms, and a second holds enough requests."""
-    window_periods: Annotated[int, Bounds(at_least=2, at_most=60)] = 5
+    window_periods: Annotated[int, Meta(ge=2, le=60)] = 5
     """How many recent periods an observation sees. Default 5: shorter trends are noise at one-second periods."""
     cores: Positive
     """CPU that may be handed out to the workloads together, cores; of each host, where there is a pool of them."""
@@ -199,7 +193,9 @@ class SystemSpec(Checked):
     midnight. Default: none, so that nothing is restarted."""
     ready_hosts: str = "pool_ready_hosts"
     """Metric: how many of them are ready; used only with `hosts_knob`."""
-    forecast_leads_seconds: Annotated[list[Positive], Length(1, 6)] = field(default_factory=lambda: [10.0, 60.0])
+    forecast_leads_seconds: Annotated[list[Positive], Meta(min_length=1, max_length=6)] = field(
+        default_factory=lambda: [10.0, 60.0]
+    )
     """How far ahead the observation tells the expected demand. Default 10 s and 60 s: the time of a trial, and of a
     host to start."""
     forecast_features: list[Literal["expected", "upper", "shortage"]] = field(default_factory=lambda: ["expected"])
@@ -209,7 +205,7 @@ class SystemSpec(Checked):
     """Deadline of a request; must be one of the serving histogram's bounds."""
     storage_written: str = "storage_written_bytes_per_second"
     network_moved: str = "network_moved_bytes_per_second"
-    dead_band: Annotated[float, Bounds(at_least=0, below=1)] = 0.06
+    dead_band: Annotated[float, Meta(ge=0, lt=1)] = 0.06
     """Smallest move worth making, as a distance in the scaled range [-1, 1]. Default 0.06: 3 % of the range, which for
     CPU is a change by a twelfth; smaller moves cost more in trials than they bring."""
     violation_penalty: NonNegative = 4.0
@@ -223,7 +219,7 @@ class SystemSpec(Checked):
     workloads: dict[Workload, WorkloadObjective]
     prices: Prices = Prices()
 
-    def _check(self) -> None:
+    def __post_init__(self) -> None:
         known = [metric.name for metric in self.metrics]
         knobs = [knob.name for knob in self.knobs]
         features: list[str] = [*self.forecast_features]

@@ -7,9 +7,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from msgspec import Meta
 
 from agents.ppo_config import PpoConfig
+from envs.fields import Checked, FieldError, Finite
 from training.demands import DemandConfig
 
 
@@ -17,20 +18,18 @@ class ConfigError(ValueError):
     """A training configuration that cannot be used; one line."""
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(Checked, frozen=True, kw_only=True):
     """Everything that decides what a training run gives, but for the spec. Unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     ppo: PpoConfig = PpoConfig()
     demands: DemandConfig = DemandConfig()
     validation: DemandConfig = DemandConfig(seeds=(1001, 1002))
     """Demands that the policy is selected on; never trained on."""
-    episode_periods: Annotated[int, Field(ge=2)] = 240
+    episode_periods: Annotated[int, Meta(ge=2)] = 240
     """Length of a training episode, from a random place of a demand."""
-    validation_periods: Annotated[int, Field(ge=2)] = 300
+    validation_periods: Annotated[int, Meta(ge=2)] = 300
     """Length of a validation episode."""
-    peak_share: tuple[float, float] = (0.5, 0.95)
+    peak_share: tuple[Finite, Finite] = (0.5, 0.95)
     """Range that an episode's peak load is drawn from, as a share of what the simulated system can do."""
     start: str = "best_static"
     """The setting that learning starts from: `best_static`, or the name of a heuristic, for the setting that was found
@@ -39,15 +38,12 @@ class TrainingConfig(BaseModel):
     """Who sets the other role's knobs meanwhile: nobody, they stay at `start`; or the other role's trained policy (of
     the same seed, else from the sibling folder, else the shipped one). Written down, since a partner that depends on
     what happens to lie around would give another policy each time."""
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(min_length=1)] = (0,)
     """One training for each; the policy with the best validation score is written, all scores stand in its card."""
 
-    @field_validator("seeds")
-    @classmethod
-    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) < len(seeds):
-            raise ValueError("each seed once")
-        return seeds
+    def __post_init__(self) -> None:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: each seed once (given {', '.join(map(str, self.seeds))})")
 
     def with_seeds(self, listed: str) -> TrainingConfig:
         """The same with other seeds, given as on the command line: `0,1,2`.
@@ -56,8 +52,8 @@ class TrainingConfig(BaseModel):
             ConfigError: not numbers from 0, none at all, or one twice.
         """
         try:
-            return self.model_validate(self.model_dump() | {"seeds": tuple(int(seed) for seed in listed.split(","))})
-        except ValueError:  # pydantic's ValidationError is one
+            return self.model_copy(update={"seeds": [int(seed) for seed in listed.split(",")]})
+        except ValueError:  # FieldError is one
             raise ConfigError(f"seeds are different numbers from 0, as in 0,1,2; given {listed!r}") from None
 
     @classmethod
@@ -75,15 +71,5 @@ class TrainingConfig(BaseModel):
             raise ConfigError(f"cannot read training configuration {str(source)!r}: {error}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"training configuration {str(source)!r} is not valid TOML: {error}") from None
-        except ValidationError as error:
-            raise ConfigError(f"training configuration {str(source)!r}: {_one_line(error)}") from None
-
-
-def _one_line(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] != "extra_forbidden":
-        return f"{where}: {first['msg']} (given {first['input']!r})"
-    tables: dict[str, type[BaseModel]] = {"ppo": PpoConfig, "demands": DemandConfig, "validation": DemandConfig}
-    known = tables.get(str(first["loc"][0]), TrainingConfig).model_fields
-    return f"unknown key {where!r}; known keys: {', '.join(known)}"
+        except FieldError as error:
+            raise ConfigError(f"training configuration {str(source)!r}: {error}") from None

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from envs.fields import Checked, Positive
 from telemetry.demand_families import DAY, FAMILIES
 from telemetry.public_traces import demands_in
 from telemetry.workload import Demand, generate_demand
 
 
-class DemandConfig(BaseModel):
+class DemandConfig(Checked, frozen=True, kw_only=True):
     """A set of demands. Unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     families: tuple[str, ...] = tuple(FAMILIES)
     """Families of the generator; see `telemetry.demand_families`."""
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
     """One generated day for each family and seed."""
-    step_seconds: Annotated[float, Field(gt=0)] = 60.0
+    step_seconds: Positive = 60.0
     """Step of a generated day before it is compressed."""
-    episode_seconds: Annotated[float, Field(gt=0)] = 600.0
+    episode_seconds: Positive = 600.0
     """What a day, or a whole trace, is compressed to. Default 600: a minute of the day passes in 0.4 s."""
     traces: str | None = None
     """A folder of real traces to add, in any format of `telemetry.public_traces`; None adds none."""

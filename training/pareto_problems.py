@@ -165,9 +165,8 @@ class PpoProblem:
     def __init__(self, conditions: Conditions) -> None:
         self._conditions = conditions
         self._start = load_references(conditions.spec).setting(conditions.config.start)
-        fixed = conditions.config.ppo.model_dump(
-            mode="json", exclude={*self.distributions, "total_steps", "slo_target"}
-        )
+        searched = {*self.distributions, "total_steps", "slo_target"}
+        fixed = {key: value for key, value in conditions.config.ppo.model_dump().items() if key not in searched}
         ours = {"steps": conditions.steps, "start": conditions.config.start, "ppo": fixed}
         self.told = _told(conditions, conditions.scorer()) | ours
 
@@ -186,7 +185,8 @@ class PpoProblem:
     @cached_property
     def starts(self) -> list[dict[str, Any]]:
         """The shipped configuration."""
-        shipped = self._conditions.config.ppo.model_dump(include=set(self.distributions))
+        ppo = self._conditions.config.ppo.model_dump()
+        shipped = {key: value for key, value in ppo.items() if key in self.distributions}
         return [shipped | {"violation_penalty": self._conditions.spec.violation_penalty}]
 
     def evaluate(self, trials: Sequence[Mapping[str, Any]]) -> np.ndarray:

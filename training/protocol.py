@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from msgspec import Meta
 
+from envs.fields import Checked, FieldError, Finite
 from telemetry.demand_families import FAMILIES
 from telemetry.workload import Demand
 from training.demands import DemandConfig, load_demands
@@ -32,20 +33,16 @@ class ProtocolError(ValueError):
     """A protocol that cannot be used, or a demand that it forbids; one line."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class GeneratedDays(_Strict):
+class GeneratedDays(Checked, frozen=True, kw_only=True):
     """One day of every family for each seed."""
 
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)]
+    seeds: Annotated[tuple[int, ...], Meta(min_length=1)]
     """Of the generator."""
     sha256: str
     """Of the rates of all these days, see `demands_hash`."""
 
 
-class TraceFile(_Strict):
+class TraceFile(Checked, frozen=True, kw_only=True):
     """A public trace, by what it holds."""
 
     set: Set
@@ -54,16 +51,16 @@ class TraceFile(_Strict):
     """Who published it. A source is in one set only, unless its files say which time they are from."""
     file: str
     """Path below the folder of traces, for people: the content decides."""
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z", examples=["64 hex digits"])]
     """Of the file."""
-    days: tuple[float, float] | None = None
+    days: tuple[Finite, Finite] | None = None
     """First and last day that it covers, on its source's own clock; None where it is all of the source that is used."""
     statistics_used: bool = False
     """Whether statistics of the source (the swing of a day, the roughness) shaped the generator of training days: the
     series was never replayed in training, but its kind is known."""
 
 
-class Protocol(_Strict):
+class Protocol(Checked, frozen=True, kw_only=True):
     """Training, validation and test demands. Unknown keys are errors."""
 
     families: tuple[str, ...] = tuple(FAMILIES)
@@ -145,11 +142,8 @@ def load_protocol(source: str | Path | None = None) -> Protocol:
         raise ProtocolError(f"cannot read protocol {str(source)!r}: {error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProtocolError(f"protocol {str(source)!r} is not valid TOML: {error}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        known = "; known keys: families, train, validation, test, traces" if first["type"] == "extra_forbidden" else ""
-        raise ProtocolError(f"protocol {str(source or file.name)!r}: {where}: {first['msg']}{known}") from None
+    except FieldError as error:
+        raise ProtocolError(f"protocol {str(source or file.name)!r}: {error}") from None
     protocol.check_disjoint()
     return protocol
 

@@ -56,7 +56,7 @@ class Sweep:
             "fingerprint": self.training.spec.fingerprint,
             "seed": self.seed,
             "space": self.space.describe(),
-            "base": self.training.config.model_dump(mode="json", exclude={"seeds"}),
+            "base": {k: v for k, v in self.training.config.model_dump().items() if k != "seeds"},
         }
 
 

@@ -8,27 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
 from agents.ppo_config import PpoConfig
+from envs.fields import Checked, FieldError, Finite, typed
 from training.config import ConfigError
 
 
-class Range(BaseModel):
+class Range(Checked, frozen=True, kw_only=True):
     """Numbers between two bounds."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    low: float
-    high: float
+    low: Finite
+    high: Finite
     log: bool = False
     """Uniform in the logarithm: as likely between 1 and 10 as between 10 and 100."""
 
-    @model_validator(mode="after")
-    def _check(self) -> Range:
+    def __post_init__(self) -> None:
         if not (self.low < self.high and (self.low > 0 or not self.log)):
             raise ValueError(f"low must be less than high, and above 0 with log; given {self.low}, {self.high}")
-        return self
 
     def draw(self, rng: np.random.Generator) -> float:
         """One of them, four digits of it."""
@@ -38,7 +34,6 @@ class Range(BaseModel):
 
 
 Choices = list[Any]
-_SPACE = TypeAdapter(dict[str, Range | Choices])
 
 
 class Space:
@@ -52,17 +47,13 @@ class Space:
     """
 
     def __init__(self, axes: dict[str, Any]) -> None:
-        unknown = [key for key in axes if key not in PpoConfig.model_fields]
+        unknown = [key for key in axes if key not in PpoConfig.__struct_fields__]
         if unknown:
-            raise ConfigError(f"unknown hyperparameter {unknown[0]!r}; known: {', '.join(PpoConfig.model_fields)}")
+            raise ConfigError(f"unknown hyperparameter {unknown[0]!r}; known: {', '.join(PpoConfig.__struct_fields__)}")
         try:
-            self._axes = _SPACE.validate_python(axes)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise ConfigError(
-                f"{first['loc'][0]}: {first['msg']}; give [a, b, ...] or {{ low = a, high = b, log = true }}, "
-                f"given {axes[str(first['loc'][0])]!r}"
-            ) from None
+            self._axes: dict[str, Range | Choices] = typed(dict[str, Range | Choices], axes)
+        except FieldError as error:
+            raise ConfigError(f"{error}; give [a, b, ...] or {{ low = a, high = b, log = true }}") from None
         empty = [key for key, axis in self._axes.items() if isinstance(axis, list) and not axis]
         if empty:
             raise ConfigError(f"{empty[0]}: no choices")
@@ -94,11 +85,9 @@ class Space:
         if trial == 0:
             drawn = {key: axis[0] for key, axis in self._axes.items() if isinstance(axis, list) and len(axis) == 1}
         try:
-            return PpoConfig.model_validate(base.model_dump() | drawn)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ConfigError(f"the search space gives {drawn}: {where} {first['msg']}") from None
+            return base.model_copy(update=drawn)
+        except FieldError as error:
+            raise ConfigError(f"the search space gives {drawn}: {error}") from None
 
     def describe(self) -> dict[str, Any]:
         """JSON-able."""

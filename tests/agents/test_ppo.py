@@ -361,4 +361,4 @@ def test_environment_and_configuration_must_agree_on_the_number_of_systems():
 @pytest.mark.parametrize("wrong", [{"batch_size": 100}, {"gama": 0.9}, {"gamma": 1.5}])
 def test_wrong_hyperparameters_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        PpoConfig(**wrong)
+        PpoConfig.model_validate(wrong)

@@ -26,7 +26,7 @@ def load(tmp_path, text: str) -> SystemSpec:
     [
         ("cores = 1.5", "cores = 1.5\ncoers = 2", "unknown key 'coers'; did you mean 'cores'?"),
         ('at_least = 0.95', 'at_laest = 0.95', "did you mean 'at_least'?"),
-        ("cores = 1.5", "cores = -1.5", "cores: must be greater than 0 (given -1.5)"),
+        ("cores = 1.5", "cores = -1.5", "cores: must be a number > 0 (given -1.5)"),
         ("cores = 1.5", "cores = nan", "cores"),
         ('metric = "ingest_lag_seconds"', 'metric = "ingest_lag"', "did you mean 'ingest_lag_seconds'?"),
         ('cpu_knob = "serving_cpu_cores"', 'cpu_knob = "serving_cpu"', "did you mean 'serving_cpu_cores'?"),

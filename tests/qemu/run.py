@@ -33,9 +33,9 @@ SECONDS = {"bare": 450, "systemd": 450, "units": 900}
 SOURCES = ("controller", "telemetry")
 INSTALLED = ("agents", "controller", "envs", "models", "telemetry", "testbed", "training")
 LIBRARIES = (
-    "annotated_doc", "annotated_types", "anyio", "attr", "backports", "click", "h11", "httptools", "idna",
-    "markdown_it", "mdurl", "numpy", "numpy.libs", "pydantic", "pydantic_core", "pygments", "pyroute2", "rich",
-    "shellingham", "starlette", "typer", "typing_extensions.py", "typing_inspection", "uvicorn",
+    "annotated_doc", "anyio", "attr", "backports", "click", "h11", "httptools", "idna", "markdown_it", "mdurl",
+    "msgspec", "numpy", "numpy.libs", "pygments", "pyroute2", "rich", "shellingham", "starlette", "typer",
+    "typing_extensions.py", "uvicorn",
 )  # fmt: skip
 """What the three services import, of the environment that runs this; where one is missing, `units` says which."""
 SYSTEMD = ("/lib/systemd/systemd", "/lib/systemd/systemd-executor", "/bin/systemctl", "/bin/systemd-run")

@@ -22,11 +22,11 @@ def test_values_come_from_the_file_and_defaults_fill_the_rest(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("episode = 3", "unknown key 'episode'; known keys: ppo, demands"),
-        ("[ppo]\ngama = 3", r"unknown key 'ppo\.gama'; known keys: n_envs"),
+        ("episode = 3", "unknown key 'episode'; did you mean 'episode_periods'. known keys: ppo, demands"),
+        ("[ppo]\ngama = 3", r"ppo: unknown key 'gama'; did you mean 'gamma'. known keys: n_envs"),
         ("[ppo]\ngamma = 3", r"ppo\.gamma: .*given 3"),
         ("ppo = ", "not valid TOML"),
-        ("seeds = []", "seeds: .*at least 1"),
+        ("seeds = []", "seeds: must be a list of length >= 1"),
         ("seeds = [1, 1]", "seeds: .*each seed once"),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from training.cli import bench_app
+from training.bench_cli import bench_app
 from training.faults.campaign import CampaignError, Outcome
 from training.faults.command import FaultsRequest, run_faults, write_docs
 from training.faults.hazards import HAZARDS
