@@ -45,7 +45,7 @@ class RecoverabilityConfig:
 
     enabled: bool = True
     """Whether it is asked at all."""
-    seconds: float = 15.0
+    seconds: float = 30.0
     """Within so long after the rollback, what was left undone must be worked off."""
     quantile: float = 0.95
     """Share of the periods in which a need grows by no more than what is reckoned with."""
@@ -128,7 +128,7 @@ class Recoverability:
         lowered = (setting[own] < current[own]) & ~exempt[own] & ~(overbooked & np.isin(own, self._all_cpu))
         if not (self.config.enabled and lowered.any()):
             return setting, []
-        floors = self.floors(setting, current, high)
+        floors = self._yielding(self.floors(setting, current, high), setting, current)
         short, lines, allowed = lowered & (setting[own] < floors), [], setting.copy()
         for row in np.flatnonzero(short):
             knob = self.spec.knobs[own[row]]
@@ -163,6 +163,18 @@ class Recoverability:
         every[1, own] = floors
         scaled = self._scaling.scale(every)[:, own]
         return np.where(scaled[0] - scaled[1] < self.spec.dead_band, current[own], floors)
+
+    def _yielding(self, floors: np.ndarray, setting: np.ndarray, current: np.ndarray) -> np.ndarray:
+        """The floors, (n_grants,), less what others need at worst and are to get: of two who are short, the policy says
+        which has it."""
+        own, cpu = self._knobs, np.isin(self._knobs, self._all_cpu)
+        raised = cpu & (setting[own] > current[own])
+        needed = np.clip(self.worst, current[own], np.maximum(setting, current)[own])
+        held = np.where(cpu & ~raised, np.maximum(floors - setting[own], 0.0), 0.0)
+        rest = np.minimum(setting, current)[np.setdiff1d(self._all_cpu, own)].sum()
+        total = setting[own][cpu & ~raised].sum() + held.sum() + needed[raised].sum() + rest
+        over = min(total - self.spec.cores, held.sum())
+        return floors - held * over / held.sum() if over > 0.0 else floors
 
     def starved(self, broken: Collection[str], setting: np.ndarray) -> list[str]:
         """Workloads whose SLOs do not hold while they need most of the CPU that they get.

@@ -101,6 +101,19 @@ def test_what_free_cores_make_good_in_time_may_be_taken():
 
 
 @pytest.mark.clause("D5")
+def test_of_two_who_are_short_the_policy_says_which_gets_it():
+    """By hand: serving may need 0.72 of its 0.5 cores, and is to get them; ingest gives what
+    is missing, which it would keep if nobody were short."""
+    now = setting(serving_cpu_cores=0.5, training_cpu_cores=0.92, ingest_cpu_cores=0.08)
+    wanted = setting(serving_cpu_cores=1.2, training_cpu_cores=0.92, ingest_cpu_cores=0.03)
+    found, ingest = learned(RecoverabilityConfig(quantile=0.999999)), SPEC.knob_index("ingest_cpu_cores")
+    alone = wanted.copy()
+    alone[CPU] = now[CPU]
+    assert found.held(alone, now, SCALING.high, NOWHERE)[0][ingest] == now[ingest]
+    assert found.held(wanted, now, SCALING.high, NOWHERE)[0][ingest] == wanted[ingest]
+
+
+@pytest.mark.clause("D5")
 def test_the_floor_is_that_of_the_calculation_by_hand():
     """A need of 0.54 at worst; 0.6 given back, at most 0.65 are left: 0.06 and three times 0.11 are made good."""
     current = setting(serving_cpu_cores=0.6, training_cpu_cores=0.8, ingest_cpu_cores=0.05)
@@ -129,8 +142,11 @@ def test_whatever_is_allowed_comes_back_under_the_model_and_raising_is_never_hel
     assert (allowed >= np.minimum(asked, current) - 1e-12).all()
     assert (allowed[asked >= current] == asked[asked >= current]).all()
     assert (allowed != asked).sum() == len(lines)
-    for name, worst in zip(("serving_cpu_cores", "ingest_cpu_cores"), found.worst, strict=True):
-        knob = SPEC.knob_index(name)
+    owned = [SPEC.knob_index(name) for name in ("serving_cpu_cores", "ingest_cpu_cores")]
+    needed = {i: min(asked[i], current[i]) for i in cores}  # of each, what it needs at worst and is to get
+    for knob, worst in zip(owned, found.worst, strict=True):
+        needed[knob] = np.clip(worst, current[knob], asked[knob]) if asked[knob] > current[knob] else allowed[knob]
+    for knob, worst in zip(owned, found.worst, strict=True):
         if allowed[knob] >= current[knob]:
             continue
         others = sum(max(allowed[i], current[i]) for i in cores if i != knob)
@@ -139,7 +155,8 @@ def test_whatever_is_allowed_comes_back_under_the_model_and_raising_is_never_hel
             backlog = max(0.0, backlog + worst - grant[knob])
             grant = SCALING.unscale(SCALING.scale(grant) + [k.max_step for k in SPEC.knobs])
             grant[knob] = max(current[knob], min(grant[knob], SPEC.cores - others))
-        assert backlog <= 1e-6
+        another_is_short = sum(needed.values()) >= SPEC.cores - 1e-9
+        assert backlog <= 1e-6 or another_is_short
 
 
 @pytest.mark.clause("D5")
