@@ -1,4 +1,4 @@
-"""Which breaches of SLOs began before a change, and so are not its doing."""
+"""Which breaches of SLOs began before a change, and so are not its doing; and which no rise of the load explains."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ another moment of each period. Measured on the testbed: 98 in 100 of 1549 rises 
 GRACE_PERIODS = 3
 """In which a breach that began before the change has to end, or it is blamed on it after all: else a change that is
 made during an outage could do harm unseen. Default 3: a model's age that is too old seldom stays so for longer."""
+
+FORMER_LOAD_PERIODS = 2
+"""In so many periods an SLO has to be broken at a load at which it held before: then no rise in between excuses it.
+Default 2: in the first after a burst, what piled up may still have to be worked off."""
 
 
 def began_before(trial: Trial, ages: np.ndarray) -> np.ndarray:
@@ -47,3 +51,21 @@ def counts_up(trial: Trial, ages: np.ndarray) -> np.ndarray:
         return np.zeros(ages.shape, dtype=bool)
     passed = newest.time - last.time
     return ages & (np.abs(newest.readings - last.readings - passed) <= CLOCK_TOLERANCE * passed)
+
+
+def broken_at_former_load(trial: Trial, hit: list[int], involved: list[int]) -> int:
+    """In how many periods since the change SLOs were broken, though no load was above what they held at before.
+
+    A load that swings is higher on average for as long as the swing lasts, whatever the change has done.
+
+    Args:
+        trial: with its baseline.
+        hit: positions of the SLOs.
+        involved: positions of the workloads whose loads count.
+    """
+    held = [period.load[involved] for period in trial.baseline if not (period.breaches[hit] > 0).any()]
+    if not held:
+        return 0
+    highest = np.max(held, axis=0)  # (n_involved,)
+    broken = [period for period in trial.watched if (period.breaches[hit] > 0).any()]
+    return sum(bool((period.load[involved] <= highest).all()) for period in broken)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from controller.adjusted import useful_work
-from controller.attribution import began_before, counts_up
+from controller.attribution import FORMER_LOAD_PERIODS, began_before, broken_at_former_load, counts_up
 from controller.burn_rate import burning
 from controller.evidence import Effect, effect
 from controller.trial import Outcome, Period, Trial, TrialConfig, Verdict
@@ -171,7 +171,9 @@ class Judge:
             return ""  # giving back what was taken is the safe direction, whatever the load does
         involved = [i for i, name in enumerate(self._workloads) if name in owners | {trial.workload}]
         rise = self._load_change(trial, involved)
-        return f"the load rose by {rise:.0%}" if rise > self.config.load_tolerance else ""
+        if rise <= self.config.load_tolerance or broken_at_former_load(trial, hit, involved) >= FORMER_LOAD_PERIODS:
+            return ""
+        return f"the load rose by {rise:.0%}"
 
     def _load_change(self, trial: Trial, workloads: list[int]) -> float:
         """Largest relative change (by amount) of the workloads' loads since the change; 0 where it is not known."""

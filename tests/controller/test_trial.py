@@ -128,6 +128,13 @@ def test_breach_that_outlasts_the_burst_of_load_is_rolled_back():
 
 
 @pytest.mark.clause("E2")
+def test_a_bad_breach_at_a_load_at_which_it_held_before_is_rolled_back_though_the_load_swings():
+    high, low = (period(breach=LATENCY, load=load, depth=1.0) for load in (250.0, 100.0))
+    assert judged(trial([high, high, low])) is None  # what piled up may still have to be worked off
+    assert judged(trial([high, high, low, high, low])).outcome is Outcome.ROLLED_BACK
+
+
+@pytest.mark.clause("E2")
 def test_breach_that_begins_late_is_rolled_back_within_two_periods_of_its_first():
     noisy, bad = [period(1.0 + 0.3 * (-1) ** i) for i in range(5)], period(breach=LATENCY)
     assert judged(trial([*noisy, bad], noise=0.3)) is None

@@ -14,7 +14,7 @@ from controller.replay import audit
 from controller.shield import Reason
 from controller.trial import Outcome, Trial
 from training.faults.mode_rules import fallen, is_large, mode_of, ordered_mode, still_as_high
-from training.faults.truth import what_is_taken_can_come_back
+from training.faults.truth import load_above_baseline, what_is_taken_can_come_back
 from training.faults.world import Seen, World
 
 Monitor = Callable[[World, Seen], str | None]
@@ -275,16 +275,19 @@ def a_bad_change_is_taken_back_at_once(world: World, seen: Seen) -> str | None:
         return None
     # Of this controller's life: what an earlier one had on trial was taken back when it died.
     periods = [(s, s.decision) for s in world.seen[world.lives[-1][0] :] if s.decision is not None]
-    back = {v.trial.id for _, d in periods for v in d.verdicts if v.outcome is Outcome.ROLLED_BACK}
+    ends = {v.trial.id: (s.now, v.outcome) for s, d in periods for v in d.verdicts}
     metric = world.catalogue.index("serving_within_slo_ratio")
     for id, since in world.notes.broken_at.items():
-        # A reading that another fault hides, or that contradicts others and is not believed, tells nothing.
-        bad = [(s, d) for s, d in periods if s.now >= since and d.snapshot.values[metric] <= BADLY_BROKEN]
-        if not bad or id in back or any(_restoring(d) or _begins_anew(s) or not d.mode.changes for s, d in bad):
+        end, outcome = ends.get(id, (seen.now, None))
+        # A reading that another fault hides, that is not believed, or that comes with more load, tells nothing.
+        told = [(s, d) for s, d in periods if since <= s.now <= end and d.snapshot.values[metric] <= BADLY_BROKEN]
+        bad = [(s, d) for s, d in told if not load_above_baseline(world, d, id)]
+        if outcome is Outcome.ROLLED_BACK or any(
+            _restoring(d) or _begins_anew(s) or not d.mode.changes for s, d in bad
+        ):
             continue
-        seconds = seen.now - bad[0][0].now
-        if seconds > (HARD_PERIODS - 1) * world.spec.control_period_seconds + TOLERANCE:
-            return f"{id} broke an SLO badly {seconds:.0f} s ago and was not rolled back"
+        if len(bad) > HARD_PERIODS - (outcome is not None):
+            return f"{id} broke an SLO badly {seen.now - bad[0][0].now:.0f} s ago and was not rolled back"
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from controller.decision import Decision
 from controller.judge import slo_owners
 from controller.trial import Trial
 from envs.objective import Objective
@@ -49,3 +50,15 @@ def never_comes_back(world: World, trial: Trial) -> str | None:
         if number >= deadline - reaction:  # one period may be noise
             late &= own & broken[0] & ~broken[1]
     return world.spec.slos[int(np.flatnonzero(late)[0])].name if late.any() else None
+
+
+def load_above_baseline(world: World, decision: Decision, id: str) -> bool:
+    """Whether serving's load is read as higher than in any period that a change is compared with.
+
+    Then nobody can tell the change's doing from the load's (H11).
+    """
+    trials = [trial for s in world.seen if s.decision is not None for trial in s.decision.opened if trial.id == id]
+    wanted = world.spec.workloads["serving"].wanted
+    row = list(world.spec.workloads).index("serving")
+    load = decision.snapshot.values[world.catalogue.index(wanted)]
+    return bool(trials) and bool(load > max(period.load[row] for period in trials[0].baseline))

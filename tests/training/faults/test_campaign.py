@@ -23,6 +23,7 @@ FOUND_ONCE = [
     ("torn_journal+second_writer_fights", 130324),
     ("operator_edits+operator_takes_everything_back", 130542),
     ("second_controller+killed_between_periods", 151988),
+    ("tuning_breaks_an_slo+load_at_the_loops_period", 104),
 ]
 """Faults and seeds of violations that longer campaigns found."""
 
