@@ -41,13 +41,14 @@ def never_comes_back(world: World, trial: Trial) -> str | None:
     pair.missing_ratio = 0.0
     settings = np.tile(world.rig.in_force, (2, 1))
     settings[1, trial.knobs] = trial.before
+    grant = int(trial.knobs[world.is_cpu[trial.knobs]][0])
     own = np.array([owner == trial.workload for owner in slo_owners(world.spec)])
     late = np.ones(len(own), dtype=bool)
     for number in range(deadline):
         if number == reaction:
             settings[0, trial.knobs] = trial.before
         elif number > reaction:
-            settings[0] = _raised(world, settings[0], trial.workload)
+            settings[0] = _raised(world, settings[0], grant)
         pair.apply(settings)
         broken = objective.breaches(pair.advance(period).values) > 0.0  # (2, n_slos)
         if number >= deadline - reaction:  # one period may be noise
@@ -55,10 +56,9 @@ def never_comes_back(world: World, trial: Trial) -> str | None:
     return world.spec.slos[int(np.flatnonzero(late)[0])].name if late.any() else None
 
 
-def _raised(world: World, setting: np.ndarray, workload: str) -> np.ndarray:
-    """A setting with a workload's CPU grant raised by the largest step, if as much is free; (n_knobs,)."""
+def _raised(world: World, setting: np.ndarray, knob: int) -> np.ndarray:
+    """A setting with a CPU grant raised by its largest step, as far as cores are free; (n_knobs,)."""
     spec = world.spec
-    knob = spec.knob_index(spec.workloads[workload].cpu_knob)
     position = world.scaling.scale(setting)
     position[knob] += spec.knobs[knob].max_step
     most = spec.cores - (setting[world.is_cpu].sum() - setting[knob])
