@@ -13,10 +13,6 @@ GRACE_PERIODS = 3
 """In which a breach that began before the change has to end, or it is blamed on it after all: else a change that is
 made during an outage could do harm unseen. Default 3: a model's age that is too old seldom stays so for longer."""
 
-FORMER_LOAD_PERIODS = 2
-"""In so many periods an SLO has to be broken at a load at which it held before: then no rise in between excuses it.
-Default 2: in the first after a burst, what piled up may still have to be worked off."""
-
 
 def began_before(trial: Trial, ages: np.ndarray) -> np.ndarray:
     """SLOs that just before the change could not be read, or were ages and broken, and have not held since, (n_slos,).
@@ -53,10 +49,11 @@ def counts_up(trial: Trial, ages: np.ndarray) -> np.ndarray:
     return ages & (np.abs(newest.readings - last.readings - passed) <= CLOCK_TOLERANCE * passed)
 
 
-def broken_at_former_load(trial: Trial, hit: list[int], involved: list[int]) -> int:
-    """In how many periods since the change SLOs were broken, though no load was above what they held at before.
+def held_at_this_load(trial: Trial, hit: list[int], involved: list[int]) -> bool:
+    """Whether SLOs have broken since the change at a load at which they held before: no rise in between excuses that.
 
-    A load that swings is higher on average for as long as the swing lasts, whatever the change has done.
+    A load that swings is higher on average for as long as the swing lasts, whatever the change has done. Once it was
+    higher, two such periods are needed: in the first, what piled up may still have to be worked off.
 
     Args:
         trial: with its baseline.
@@ -65,7 +62,8 @@ def broken_at_former_load(trial: Trial, hit: list[int], involved: list[int]) -> 
     """
     held = [period.load[involved] for period in trial.baseline if not (period.breaches[hit] > 0).any()]
     if not held:
-        return 0
+        return False
     highest = np.max(held, axis=0)  # (n_involved,)
     broken = [period for period in trial.watched if (period.breaches[hit] > 0).any()]
-    return sum(bool((period.load[involved] <= highest).all()) for period in broken)
+    was_higher = any((period.load[involved] > highest).any() for period in trial.watched)
+    return sum(bool((period.load[involved] <= highest).all()) for period in broken) > was_higher

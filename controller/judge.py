@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from controller.adjusted import useful_work
-from controller.attribution import FORMER_LOAD_PERIODS, began_before, broken_at_former_load, counts_up
+from controller.attribution import began_before, counts_up, held_at_this_load
 from controller.burn_rate import burning
 from controller.evidence import Effect, effect
 from controller.trial import Outcome, Period, Trial, TrialConfig, Verdict
@@ -171,7 +171,7 @@ class Judge:
             return ""  # giving back what was taken is the safe direction, whatever the load does
         involved = [i for i, name in enumerate(self._workloads) if name in owners | {trial.workload}]
         rise = self._load_change(trial, involved)
-        if rise <= self.config.load_tolerance or broken_at_former_load(trial, hit, involved) >= FORMER_LOAD_PERIODS:
+        if rise <= self.config.load_tolerance or held_at_this_load(trial, hit, involved):
             return ""
         return f"the load rose by {rise:.0%}"
 

@@ -135,6 +135,13 @@ def test_a_bad_breach_at_a_load_at_which_it_held_before_is_rolled_back_though_th
 
 
 @pytest.mark.clause("E2")
+def test_a_load_that_is_high_on_average_only_excuses_no_bad_breach():
+    found = trial([period(breach=LATENCY, load=200.0, depth=1.0)])
+    found.baseline = [period(load=load) for load in (50.0, 200.0)]
+    assert judged(found).outcome is Outcome.ROLLED_BACK
+
+
+@pytest.mark.clause("E2")
 def test_breach_that_begins_late_is_rolled_back_within_two_periods_of_its_first():
     noisy, bad = [period(1.0 + 0.3 * (-1) ** i) for i in range(5)], period(breach=LATENCY)
     assert judged(trial([*noisy, bad], noise=0.3)) is None

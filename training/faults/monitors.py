@@ -282,11 +282,9 @@ def a_bad_change_is_taken_back_at_once(world: World, seen: Seen) -> str | None:
         # A reading that another fault hides, that is not believed, or that comes with more load, tells nothing.
         told = [(s, d) for s, d in periods if since <= s.now <= end and d.snapshot.values[metric] <= BADLY_BROKEN]
         bad = [(s, d) for s, d in told if not load_above_baseline(world, d, id)]
-        if outcome is Outcome.ROLLED_BACK or any(
-            _restoring(d) or _begins_anew(s) or not d.mode.changes for s, d in bad
-        ):
-            continue
-        if len(bad) > HARD_PERIODS - (outcome is not None):
+        restored = any(_restoring(d) or _begins_anew(s) or not d.mode.changes for s, d in bad)
+        allowed = HARD_PERIODS if outcome is None else int(len(told) > len(bad))
+        if len(bad) > allowed and outcome is not Outcome.ROLLED_BACK and not restored:
             return f"{id} broke an SLO badly {seen.now - bad[0][0].now:.0f} s ago and was not rolled back"
     return None
 

@@ -13,7 +13,7 @@ from training.faults.world import Seen, World
 
 
 def what_is_taken_can_come_back(world: World, seen: Seen) -> str | None:
-    """Whatever CPU was taken, given back after the reaction time the workload holds its SLOs again within 15 s."""
+    """Whatever CPU was taken, given back after the reaction time and raised from then on, the SLOs hold within 15 s."""
     calm = Misbehaviour()
     if seen.decision is None or world.notes.lied or any(one != calm for one in world.rig.misbehaviour.values()):
         return None
@@ -26,7 +26,8 @@ def what_is_taken_can_come_back(world: World, seen: Seen) -> str | None:
 def never_comes_back(world: World, trial: Trial) -> str | None:
     """Which SLO of the workload does not come back in time, when the change is taken back after the reaction time.
 
-    A copy of the system that never had the change meets the same arrivals and the same noise: what it breaks too is not
+    The fallback then raises the grant by its largest step in each period, as far as cores are free, as D5 says. A
+    copy of the system that never had the change meets the same arrivals and the same noise: what it breaks too is not
     for the change to answer.
 
     Args:
@@ -40,16 +41,30 @@ def never_comes_back(world: World, trial: Trial) -> str | None:
     pair.missing_ratio = 0.0
     settings = np.tile(world.rig.in_force, (2, 1))
     settings[1, trial.knobs] = trial.before
+    grant = int(trial.knobs[world.is_cpu[trial.knobs]][0])
     own = np.array([owner == trial.workload for owner in slo_owners(world.spec)])
     late = np.ones(len(own), dtype=bool)
     for number in range(deadline):
         if number == reaction:
             settings[0, trial.knobs] = trial.before
+        elif number > reaction:
+            settings[0] = _raised(world, settings[0], grant)
         pair.apply(settings)
         broken = objective.breaches(pair.advance(period).values) > 0.0  # (2, n_slos)
         if number >= deadline - reaction:  # one period may be noise
             late &= own & broken[0] & ~broken[1]
     return world.spec.slos[int(np.flatnonzero(late)[0])].name if late.any() else None
+
+
+def _raised(world: World, setting: np.ndarray, knob: int) -> np.ndarray:
+    """A setting with a CPU grant raised by its largest step, as far as cores are free; (n_knobs,)."""
+    spec = world.spec
+    position = world.scaling.scale(setting)
+    position[knob] += spec.knobs[knob].max_step
+    most = spec.cores - (setting[world.is_cpu].sum() - setting[knob])
+    raised = setting.copy()
+    raised[knob] = max(setting[knob], min(world.scaling.unscale(position)[knob], most, spec.knobs[knob].high))
+    return raised
 
 
 def load_above_baseline(world: World, decision: Decision, id: str) -> bool:

@@ -24,6 +24,8 @@ FOUND_ONCE = [
     ("operator_edits+operator_takes_everything_back", 130542),
     ("second_controller+killed_between_periods", 151988),
     ("tuning_breaks_an_slo+load_at_the_loops_period", 104),
+    ("policy_takes_everything", 160093),
+    ("load_rises_after_a_taking", 161087),
 ]
 """Faults and seeds of violations that longer campaigns found."""
 
