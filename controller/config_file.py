@@ -58,7 +58,7 @@ def is_spec(path: Path) -> bool:
     """Whether a file is a SystemSpec rather than a configuration; False for what is no TOML."""
     try:
         plain = tomllib.loads(path.read_bytes()[:MAX_BYTES].decode())
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         return False
     return bool({"extends", "metrics", "knobs", "workloads"} & set(plain))
 

@@ -328,7 +328,7 @@ def _read(source: str | Path) -> dict[str, Any]:
         content = tomllib.loads((shipped if named else path).read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"cannot read spec {str(source)!r}: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is no TOMLDecodeError
         raise SpecError(f"spec {str(source)!r} is not valid TOML: {error}") from None
     base = content.pop("extends", None)
     if base is None:

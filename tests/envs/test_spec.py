@@ -94,3 +94,14 @@ def test_a_spec_that_extends_nothing_known_is_named(tmp_path):
     (tmp_path / "lost.toml").write_text('extends = "nowhere"\n')
     with pytest.raises(SpecError, match="nowhere"):
         SystemSpec.load(tmp_path / "lost.toml")
+
+
+@pytest.mark.parametrize(
+    "text", ["cores = ", "cores = " + "9" * 5000], ids=["half a line", "more digits than Python reads"]
+)
+def test_a_file_that_is_no_toml_is_told_in_one_line(tmp_path, text):
+    path = tmp_path / "spec.toml"
+    path.write_text(text)
+    with pytest.raises(SpecError, match="not valid TOML") as told:
+        SystemSpec.load(path)
+    assert "\n" not in str(told.value)
