@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from controller import cli as controller_commands
+from controller.lean import run_as_program
 from telemetry import cli as telemetry_commands
 from training import bench_cli
 from training import cli as training_commands
-
-OURS = {"telemetry", "envs", "agents", "controller", "training", "testbed"}
 
 SUMMARY = "An autopilot for learning systems: watches, predicts, allocates and tunes, safely."
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=SUMMARY, add_completion=False)
@@ -30,15 +28,7 @@ app.add_typer(bench_cli.bench_app, name="bench")
 def main() -> None:
     """Run the command line; what the user can put right ends in one line on stderr and exit status 1."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        app()
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception as error:  # the only place that decides between a message and a traceback
-        if type(error).__module__.partition(".")[0] not in OURS and not isinstance(error, OSError):
-            raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(1)
+    run_as_program(app)
 
 
 @testbed_app.command("up")

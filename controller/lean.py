@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-OURS = {"telemetry", "envs", "agents", "controller"}
+OURS = {"telemetry", "envs", "agents", "controller", "training", "testbed"}
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",  # a thread of BLAS has buffers of its own, and our matrices have a hundred rows
     "MALLOC_ARENA_MAX": "1",  # each scraping thread would have a heap of its own, and only one runs at a time
@@ -29,7 +29,7 @@ def become(module: str, argument: str, environment: Mapping[str, str] = ENVIRONM
 
 
 def run_as_program(run: Callable[[], None]) -> None:
-    """Call `run`; what the user can put right is one line on stderr and exit status 1, as in `trimtab.main`."""
+    """Call `run`; what the user can put right is one line on stderr and exit status 1."""
     try:
         run()
     except KeyboardInterrupt:
