@@ -75,13 +75,6 @@ MUTANTS = (
         faults=("tuning_breaks_an_slo",),
     ),
     Mutant(
-        "takes what cannot be made good",
-        ("what_is_taken_can_come_back",),
-        ("H10",),
-        config=lambda c: replace(c, recoverability=replace(c.recoverability, enabled=False)),
-        faults=("load_rises_after_a_taking",),
-    ),
-    Mutant(
         "missing readings count as good ones",
         ("no_success_without_data",),
         ("H1",),

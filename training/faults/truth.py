@@ -13,7 +13,7 @@ from training.faults.world import Seen, World
 
 
 def what_is_taken_can_come_back(world: World, seen: Seen) -> str | None:
-    """Whatever CPU was taken, given back after the reaction time and raised from then on, the SLOs hold within 15 s."""
+    """Whatever CPU was taken, given back after the reaction time and raised from then on, the SLOs hold in time."""
     calm = Misbehaviour()
     if seen.decision is None or world.notes.lied or any(one != calm for one in world.rig.misbehaviour.values()):
         return None
