@@ -35,6 +35,8 @@ def test_json_has_the_stable_keys() -> None:
     assert result.exit_code == (1 if found["violated"] else 0)
     assert {"hazards", "episodes", "violations", "worst_revert_seconds", "scoreboard", "live"} <= set(found)
     assert (found["hazards"], found["episodes"], found["violations"]) == (1, 1, len(found["violated"]))
+    # On a busy host the controller's own CPU is the host's doing.
+    assert [one for one in found["violated"] if "own_cpu_within_one_percent" not in str(one)] == []
 
 
 def test_tables_are_written_between_their_marks(tmp_path: Path) -> None:
